@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class DetectedObject(NamedTuple):
+    """One detection: its label, score in [0, 1], and box (4,) float32 x1, y1, x2, y2, pixels."""
+
+    label: str
+    score: float
+    box: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,9 +33,7 @@ class Detections:
     @classmethod
     def empty(cls) -> Detections:
         """No detections."""
-        return cls(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
-        )
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -48,5 +54,5 @@ class Detections:
 
 
 def label_of(labels: tuple[str, ...] | list[str], class_id: int) -> str:
-    """The label of a class id; `class <id>` where the label list is too short."""
+    """Return the label of a class id; `class <id>` where the label list is too short."""
     return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"

@@ -1,15 +1,15 @@
 """The error tree.  Every message says what was expected, what came, and where.
 
-    NpudError
-    ├── ConfigError          a key, value or option the user gave
-    ├── ModelError           a model file, its manifest, or tensors that do not fit its head
-    ├── BackendUnavailable   a vendor library, binding or device is missing
-    ├── InferenceError       the NPU (or its simulator) failed on a call
-    ├── SourceError          a camera, stream or file gives no frames
-    │   └── EndOfStream      a finite source has been read to its end
-    ├── PublishError         the endpoint cannot be bound or written
-    └── SubscribeError       the endpoint cannot be reached, or what comes is not npud's
-        └── HeartbeatLost    nothing has come for longer than the heartbeat timeout
+NpudError
+├── ConfigError          a key, value or option the user gave
+├── ModelError           a model file, its manifest, or tensors that do not fit its head
+├── BackendUnavailable   a vendor library, binding or device is missing
+├── InferenceError       the NPU (or its simulator) failed on a call
+├── SourceError          a camera, stream or file gives no frames
+│   └── EndOfStream      a finite source has been read to its end
+├── PublishError         the endpoint cannot be bound or written
+└── SubscribeError       the endpoint cannot be reached, or what comes is not npud's
+    └── HeartbeatLost    nothing has come for longer than the heartbeat timeout
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ModelError(NpudError):
     """A model file, its manifest or its tensors cannot be used; the message names the file."""
 
 
-class BackendUnavailable(NpudError):
-    """A library, binding or device that the backend needs is missing; the message has the remedy."""
+class BackendUnavailable(NpudError):  # noqa: N818
+    """The backend lacks a library, binding or device; the message has the remedy."""
 
 
 class InferenceError(NpudError):
@@ -39,7 +39,7 @@ class SourceError(NpudError):
     """A camera, stream or file cannot be opened or gives no frames."""
 
 
-class EndOfStream(SourceError):
+class EndOfStream(SourceError):  # noqa: N818
     """A finite source has been read to its end."""
 
 
@@ -51,5 +51,5 @@ class SubscribeError(NpudError):
     """The endpoint cannot be reached, or its messages are not npud's."""
 
 
-class HeartbeatLost(SubscribeError):
+class HeartbeatLost(SubscribeError):  # noqa: N818
     """No message at all has come for longer than the heartbeat timeout."""
