@@ -1,0 +1,81 @@
+"""Options: the thresholds and choices of one decoder, checked once when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from npud.errors import ConfigError
+from postprocess.plan import Activation
+
+NmsMode = Literal["class", "agnostic", "none"]
+SigmoidMode = Literal["table", "exact"]
+NMS_MODES: tuple[NmsMode, ...] = get_args(NmsMode)
+SIGMOID_MODES: tuple[SigmoidMode, ...] = get_args(SigmoidMode)
+MAX_DETECTIONS = 100_000
+TABLE_SIZES = (16, 65_536)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of a decoder.
+
+    `score_threshold` and `iou_threshold` are in [0, 1]: a box passes at score ≥ threshold and is
+    suppressed at IoU > threshold (so 1 suppresses nothing).  `max_detections` cuts after NMS.
+    `nms` compares boxes of the same class, of all classes, or not at all.  `sigmoid` "table"
+    interpolates linearly between `table_size` steps on [-10, 10] and saturates outside (error
+    ≤ step² · 0.0962 / 8 inside, ≤ 4.54e-5 outside); "exact" is right to float32 rounding.
+
+    Raises ConfigError for a value out of range, naming the key.
+    """
+
+    score_threshold: float = 0.25
+    iou_threshold: float = 0.45
+    max_detections: int = 300
+    nms: NmsMode = "class"
+    sigmoid: SigmoidMode = "table"
+    table_size: int = 1024
+
+    def __post_init__(self) -> None:
+        _check_fraction("score_threshold", self.score_threshold)
+        _check_fraction("iou_threshold", self.iou_threshold)
+        _check_integer("max_detections", self.max_detections, 1, MAX_DETECTIONS)
+        _check_choice("nms", self.nms, NMS_MODES)
+        _check_choice("sigmoid", self.sigmoid, SIGMOID_MODES)
+        _check_integer("table_size", self.table_size, *TABLE_SIZES)
+
+
+def threshold_in_domain(score_threshold: float, activation: Activation) -> float:
+    """Bring the score threshold into the domain of the class tensor, as a float32 value.
+
+    Probabilities: the threshold.  Logits: log(t / (1 - t)) in double, -inf at 0, +inf at 1.
+    Rounding to nearest loses no score: no float32 lies between a number and its rounding.
+    """
+    if activation == "probabilities":
+        return float(np.float32(score_threshold))
+    if score_threshold <= 0.0:
+        return -math.inf
+    if score_threshold >= 1.0:
+        return math.inf
+    return float(np.float32(math.log(score_threshold) - math.log1p(-score_threshold)))
+
+
+def _check_fraction(key: str, value: object) -> None:
+    number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+    if not number or not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]
+        raise ConfigError(f"{key}: expected a number from 0 to 1, got {value!r}")
+
+
+def _check_integer(key: str, value: object, low: int, high: int) -> None:
+    integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not integer or not low <= int(value) <= high:  # type: ignore[call-overload]
+        raise ConfigError(f"{key}: expected an integer from {low} to {high}, got {value!r}")
+
+
+def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        expected = ", ".join(f'"{choice}"' for choice in choices)
+        raise ConfigError(f"{key}: expected one of {expected}, got {value!r}")
