@@ -2,15 +2,13 @@
 
 from npud._version import __version__
 from npud.detections import DetectedObject, Detections, label_of
-from npud.errors import (
-    HeartbeatLost,
-    NpudError,
-    PublishError,
-    SubscribeError,
-)
+from npud.endpoints import DEFAULT_ENDPOINT
+from npud.errors import HeartbeatLost, NpudError, PublishError, SubscribeError
 from npud.messages import DetectionsMessage, FrameMessage, Message, StatusMessage
+from npud.subscriber import Subscriber, subscribe
 
 __all__ = [
+    "DEFAULT_ENDPOINT",
     "DetectedObject",
     "Detections",
     "DetectionsMessage",
@@ -21,6 +19,8 @@ __all__ = [
     "PublishError",
     "StatusMessage",
     "SubscribeError",
+    "Subscriber",
     "__version__",
     "label_of",
+    "subscribe",
 ]
