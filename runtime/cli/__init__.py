@@ -1,0 +1,81 @@
+"""The command `npud`: one small module per subcommand, loaded when it is used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+
+import click
+
+import npud
+from npud.errors import ConfigError, NpudError
+from runtime.lazy import load
+
+# name -> one line of help; the command is `command` in the module of the same name
+COMMANDS = {
+    "run": "Run the daemon: cameras in, detections out.",
+    "watch": "Watch what a running npud publishes, live.",
+    "detect": "Detect objects in images, once.",
+}
+
+
+class _Commands(click.Group):
+    """Subcommands from COMMANDS, imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = load(f"runtime.cli.{cmd_name}:command", "command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(npud.__version__, message="npud %(version)s")
+def command() -> None:
+    """npud: YOLO detections from cameras, over ZeroMQ.
+
+    \b
+    Example:
+      npud run --source /dev/video0 &
+      npud watch
+    """
+
+
+def main() -> None:
+    """Run the command line; errors are one line on stderr, with exit code 2 for wrong usage."""
+    _quiet_opencv()
+    logging.basicConfig(level=logging.INFO, format="npud: %(message)s", stream=sys.stderr)
+    try:
+        command.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(128 + signal.SIGINT)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except NpudError as error:
+        _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"npud: error: {message}", err=True)
+    sys.exit(code)
+
+
+def _quiet_opencv() -> None:
+    """OpenCV and FFmpeg report on stderr what comes as an exception anyway."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

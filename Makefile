@@ -1,0 +1,44 @@
+# make demo   watch the whole thing work, on any machine (15 s)
+# make test   build and run all tests
+# make build  .venv with the package and everything needed to develop it
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.built
+SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
+
+.PHONY: help demo test build lint format sanitize clean
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+build: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py $(SOURCES)
+	@test -x $(BIN)/python || { echo "make: creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "make: installing npud with its development tools into $(VENV) (half a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --upgrade pip 2>/dev/null
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: build
+	@$(BIN)/python tools/demo.py
+
+test: build
+	@$(BIN)/python -m pytest
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: build
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+# The native code under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the tree.
+sanitize: build
+	@BIN=$(abspath $(BIN)) tools/sanitize.sh
+
+clean:
+	rm -rf .venv* build out *.egg-info postprocess/*.so
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""`npud detect`: detection in images, through the same code as the daemon's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from npud.detections import label_of
+from npud.errors import SourceError
+from runtime.cli.options import build, thresholds
+from runtime.detector import Detector, Timing, read_model
+from runtime.draw import draw
+from runtime.frame import Frame
+from runtime.sources.images import list_images, read_image, write_image
+
+
+@click.command
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="TOML configuration.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of text.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the pictures with the boxes drawn into them.",
+)
+@thresholds
+def command(
+    model: str,
+    images: tuple[str, ...],
+    path: Path | None,
+    as_json: bool,
+    save: Path | None,
+    **model_options: Any,
+) -> None:
+    """Detect objects in IMAGEs: files, directories or globs.
+
+    MODEL is a model file, or "bundled" for the embedded street model.  Boxes are x1, y1, x2, y2 in
+    pixels of the picture.  An image that cannot be read is an error once the others are done.
+
+    \b
+    Example:
+      npud detect yolov8n.onnx bus.jpg --save out
+    """
+    settings = build(path, {"model": {"path": model, **model_options}})
+    if model == "bundled":
+        settings = build(path, {"model": model_options})
+    detector = Detector(read_model(settings.model), settings.model, settings.backend)
+    results, failures = [], []
+    try:
+        for image in (p for pattern in images for p in _listed(pattern, failures)):
+            try:
+                results.append(_detect(detector, image, save))
+            except SourceError as error:
+                failures.append(str(error))
+                continue
+            if not as_json:
+                click.echo(_text(results[-1]))
+    finally:
+        detector.close()
+    if as_json:
+        click.echo(json.dumps(results, indent=1))
+    if failures:
+        raise SourceError("; ".join(failures))
+
+
+def _listed(pattern: str, failures: list[str]) -> list[Path]:
+    try:
+        return list_images(pattern)
+    except SourceError as error:
+        failures.append(str(error))
+        return []
+
+
+def _detect(detector: Detector, image: Path, save: Path | None) -> dict[str, Any]:
+    frame = Frame(read_image(image), name=str(image))
+    found, timing = detector.detect(frame)
+    labels = detector.files.labels
+    if save:
+        save.mkdir(parents=True, exist_ok=True)
+        write_image(save / image.name, draw(frame.pixels, found, labels))
+    detections = [
+        {
+            "label": label_of(labels, class_id),
+            "class_id": class_id,
+            "score": round(score, 5),
+            "box": [round(float(side), 3) for side in box],
+        }
+        for box, score, class_id in found
+    ]
+    return {
+        "image": str(image),
+        "width": frame.width_px,
+        "height": frame.height_px,
+        "detections": detections,
+        "timing_us": dataclasses.asdict(timing),
+    }
+
+
+def _text(result: dict[str, Any]) -> str:
+    found, timing = result["detections"], Timing(**result["timing_us"])
+    milliseconds = (timing.preprocess + timing.inference + timing.postprocess) / 1000
+    lines = [
+        f"{result['image']}  {result['width']}×{result['height']}  "
+        f"{len(found)} objects  {milliseconds:.1f} ms"
+    ]
+    for one in found:
+        x1, y1, x2, y2 = one["box"]
+        lines.append(
+            f"  {one['score']:.2f}  {one['label']:<16} {x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}"
+        )
+    return "\n".join(lines)

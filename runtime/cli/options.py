@@ -1,0 +1,54 @@
+"""Command-line options that several commands share, and what they make of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from runtime import config
+from runtime.config import Config
+from runtime.validate import load_toml
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def thresholds(function: F) -> F:
+    """Add --score, --iou and --max-det, which override the config's [model]."""
+    defaults = config.Model()
+    for option in (
+        click.option(
+            "--max-det",
+            "max_detections",
+            type=int,
+            help=f"At most this many detections per frame.  [{defaults.max_detections}]",
+        ),
+        click.option(
+            "--iou",
+            "iou_threshold",
+            type=float,
+            help="Drop boxes that overlap a better one of their class by more; "
+            f"1 means no NMS.  [{defaults.iou_threshold}]",
+        ),
+        click.option(
+            "--score",
+            "score_threshold",
+            type=float,
+            help=f"Drop detections below this score.  [{defaults.score_threshold}]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def build(path: Path | None, tables: dict[str, dict[str, Any]]) -> Config:
+    """The config file (or the defaults) with command-line values over it; None is "not given"."""
+    raw = load_toml(path) if path else {}
+    for name, values in tables.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        if given:
+            below = raw.get(name, {})
+            raw[name] = {**below, **given} if isinstance(below, dict) else given
+    return config.parse(raw, str(path) if path else "command line")

@@ -1,0 +1,75 @@
+"""`npud run`: the daemon."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime import service
+from runtime.cli.options import build, thresholds
+
+
+@click.command
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="TOML configuration.")
+@click.option("-m", "--model", help="Model file.  [the bundled street model]")
+@click.option(
+    "-s",
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="[NAME=]URL",
+    help="Camera: a device, rtsp:// or http:// URL, video, image, directory, glob, or "
+    "synthetic:street?seed=7.  Several times for several cameras.",
+)
+@click.option("-e", "--endpoint", help="Where to publish: ipc://PATH or tcp://ADDRESS:PORT.")
+@click.option("--frames", is_flag=True, default=None, help="Publish JPEG pictures too.")
+@click.option("--loop", is_flag=True, default=None, help="Start files again at their end.")
+@click.option(
+    "--every-frame", is_flag=True, help="Files: process every frame without pacing, then end."
+)
+@thresholds
+def command(
+    path: Path | None,
+    model: str | None,
+    sources: tuple[str, ...],
+    endpoint: str | None,
+    frames: bool | None,
+    loop: bool | None,
+    every_frame: bool,
+    **model_options: Any,
+) -> None:
+    """Run the daemon: cameras in, detections out.
+
+    Without a config, model or source it runs the bundled model on a generated camera.  Ctrl-C or
+    SIGTERM ends it.
+
+    \b
+    Examples:
+      npud run --endpoint ipc:///tmp/npud
+      npud run --model yolov8n.onnx --source front=/dev/video0 --source gate=rtsp://10.0.0.7/live
+      npud run --config /etc/npud/config.toml
+    """
+    settings = build(
+        path,
+        {
+            "model": {"path": model, **model_options},
+            "camera": _cameras(sources, loop),
+            "publish": {"endpoint": endpoint, "frames": frames},
+        },
+    )
+    service.run(settings, every_frame=every_frame)
+
+
+def _cameras(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:
+    """`front=/dev/video0` or a bare URL, which is named camera0, camera1, …"""
+    cameras: dict[str, Any] = {}
+    for number, source in enumerate(sources):
+        named = re.match(r"([A-Za-z0-9_.-]+)=(.+)", source)
+        name, url = named.groups() if named else (f"camera{number}", source)
+        if name in cameras:
+            raise click.UsageError(f"--source: two cameras are named {name}")
+        cameras[name] = {"url": url, "loop": bool(loop)}
+    return cameras

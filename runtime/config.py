@@ -1,0 +1,183 @@
+"""The configuration: every key, its type, range, default and meaning, in one place.
+
+`docs/config.md` is printed from here (`python -m runtime.config`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+import npud
+from npud.errors import ConfigError
+from npud.wire import MAX_LIST, valid_camera_name
+from runtime.models.manifest import Input
+from runtime.validate import convert, nearest
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+
+
+class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A TOML table: unknown keys are refused."""
+
+
+class Model(_Table):
+    """[model]: which model, and what counts as a detection."""
+
+    path: Annotated[
+        str | None, Meta(description="model file; without it the bundled street model runs")
+    ] = None
+    manifest: Annotated[
+        str | None, Meta(description="manifest file; default: the .toml beside the model, if any")
+    ] = None
+    score_threshold: Annotated[
+        Fraction, Meta(description="detections below this score are dropped")
+    ] = 0.25
+    iou_threshold: Annotated[
+        Fraction,
+        Meta(description="boxes of a class that overlap a better one by more are dropped; 1 = none"),
+    ] = 0.45
+    max_detections: Annotated[
+        int, Meta(ge=1, le=MAX_LIST, description="at most this many per frame, best first")
+    ] = 300
+    nms: Annotated[
+        Literal["auto", "class", "agnostic", "none"],
+        Meta(description="suppress within a class, across classes, or not; auto: the manifest's"),
+    ] = "auto"
+    input: Annotated[Input, Meta(description="overrides the manifest's [input]")] = Input()
+
+
+class Backend(_Table):
+    """[backend]: what runs the model."""
+
+    name: Annotated[
+        str, Meta(description="auto (by the model file) or the name of a backend: onnx")
+    ] = "auto"
+    contexts: Annotated[
+        int, Meta(ge=1, le=64, description="inferences at the same time, each in a thread")
+    ] = 1
+    threads: Annotated[
+        int, Meta(ge=0, le=1024, description="onnx: CPU threads per inference; 0 = one per core")
+    ] = 0
+
+
+class Camera(_Table):
+    """[camera.NAME]: one table per camera; NAME goes into the topics."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="/dev/video0, rtsp://…, http://…, a video, an image, a directory, a glob, "
+            "or synthetic:street?seed=7&size=1280x720&fps=30&frames=300"
+        ),
+    ]
+    size: Annotated[
+        tuple[Annotated[int, Meta(ge=8, le=16384)], Annotated[int, Meta(ge=8, le=16384)]] | None,
+        Meta(description="[width, height] in pixels asked of a device or the generated camera"),
+    ] = None
+    fps: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        Meta(description="frames per second asked of a device; pace of files (default: their own)"),
+    ] = None
+    loop: Annotated[bool, Meta(description="files: start again at the end")] = False
+
+
+class Publish(_Table):
+    """[publish]: where detections go."""
+
+    endpoint: Annotated[str, Meta(description="ipc://PATH or tcp://ADDRESS:PORT to bind")] = (
+        npud.DEFAULT_ENDPOINT
+    )
+    frames: Annotated[bool, Meta(description="publish JPEG pictures too (frames/<camera>)")] = False
+    jpeg_quality: Annotated[int, Meta(ge=1, le=100, description="quality of those pictures")] = 80
+    insecure: Annotated[
+        bool, Meta(description="allow tcp:// beyond this machine without encryption")
+    ] = False
+    send_buffer: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="messages kept per slow subscriber before it loses some"),
+    ] = 200
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The whole file."""
+
+    model: Model = Model()
+    backend: Backend = Backend()
+    camera: dict[str, Camera] = {}
+    publish: Publish = Publish()
+
+
+SECTIONS: dict[str, type[_Table]] = {"model": Model, "backend": Backend, "publish": Publish}
+
+
+def parse(raw: dict[str, Any], where: str = "config") -> Config:
+    """Check a parsed TOML document; raises ConfigError `where: section.key: expected …, got …`."""
+    known = [*SECTIONS, "camera"]
+    for name, value in raw.items():
+        if name not in known:
+            raise ConfigError(f"{where}: {name}: unknown table{nearest(name, known)}")
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: {name}: expected a table, got {type(value).__name__}")
+    sections: dict[str, Any] = {
+        name: convert(raw[name], kind, f"{where}: {name}")
+        for name, kind in SECTIONS.items()
+        if name in raw
+    }
+    cameras: dict[str, Camera] = {}
+    for name, table in raw.get("camera", {}).items():
+        if not valid_camera_name(name):
+            raise ConfigError(
+                f"{where}: camera.{name}: expected a name of letters, digits, _ . -, got {name!r}"
+            )
+        cameras[name] = convert(table, Camera, f"{where}: camera.{name}")
+    return Config(camera=cameras, **sections)
+
+
+def document() -> str:
+    """The reference of all keys as Markdown: docs/config.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "`npud run --config FILE` reads TOML. Every key is optional but a camera's `url`; unknown keys",
+        "are refused with the nearest known name. Options on the command line override the file.",
+        "This page is printed by `python -m runtime.config`.",
+    ]
+    tables: list[tuple[str, type[msgspec.Struct]]] = [
+        ("[model]", Model),
+        ("[model.input]", Input),
+        ("[backend]", Backend),
+        ("[camera.NAME]", Camera),
+        ("[publish]", Publish),
+    ]
+    for title, kind in tables:
+        about = (kind.__doc__ or "").partition(": ")[2] if kind is not Input else (
+            "the manifest's [input], overridden key by key; the manifest beside a model "
+            "has the same table."
+        )
+        lines += ["", f"## {title}", "", about[:1].upper() + about[1:], ""]
+        lines += ["| key | default | meaning |", "|---|---|---|"]
+        lines += [_row(field) for field in msgspec.inspect.type_info(kind).fields]  # type: ignore[attr-defined]
+    return "\n".join(lines) + "\n"
+
+
+def _row(field: Any) -> str:
+    kind = field.type
+    description = (getattr(kind, "extra_json_schema", None) or {}).get("description", "")
+    if field.required:
+        default = "required"
+    elif field.default is None or isinstance(field.default, msgspec.Struct):
+        default = "–"
+    elif field.default is msgspec.UNSET or field.default is msgspec.NODEFAULT:
+        default = "–"
+    else:
+        default = f"`{msgspec.json.encode(field.default).decode()}`"
+    return f"| `{field.encode_name}` | {default} | {description} |"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(document())

@@ -1,0 +1,172 @@
+"""The straight line for one frame: preprocess -> infer -> decode -> boxes in source pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from npud.detections import Detections
+from npud.errors import ConfigError, ModelError
+from postprocess import HeadPlan, Hints, Options, make_decoder, recognise
+from postprocess.tensor import TensorSpec
+from runtime import bundled, config, models
+from runtime.backends import open_backend
+from runtime.backends.base import Backend, BackendOptions
+from runtime.frame import Frame
+from runtime.models import manifest as manifests
+from runtime.models.info import ModelInfo
+from runtime.models.manifest import Manifest
+from runtime.preprocess import InputSpec, Preprocessor
+
+T = TypeVar("T")
+LAST_OPS = {"Sigmoid": "probabilities", "Conv": "logits", "Gemm": "logits", "MatMul": "logits",
+            "Add": "logits", "BatchNormalization": "logits"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model with all that is known about it, before it is loaded."""
+
+    path: Path
+    info: ModelInfo
+    manifest: Manifest
+    name: str  # "<stem>@<digest>", as published
+    manifest_digest: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names: the manifest's, else those in the file."""
+        return self.manifest.labels if self.manifest.labels is not None else self.info.labels
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Microseconds per stage of one frame."""
+
+    preprocess: int
+    inference: int
+    postprocess: int
+
+
+def read_model(settings: config.Model) -> ModelFiles:
+    """Find and read a model and its manifest; raises ModelError or ConfigError."""
+    path = Path(settings.path) if settings.path else bundled.MODEL
+    info = models.describe(path)
+    wanted = Path(settings.manifest) if settings.manifest else manifests.beside(path)
+    manifest, digest = Manifest(), ""
+    if settings.manifest or wanted.is_file():
+        manifest, digest = manifests.read(wanted), models.digest(wanted)
+    manifest = msgspec.structs.replace(manifest, input=settings.input.over(manifest.input))
+    return ModelFiles(path, info, manifest, f"{path.stem}@{models.digest(path)}", digest)
+
+
+class Detector:
+    """One loaded model with its pre- and post-processing.  Not for two threads at once."""
+
+    def __init__(self, files: ModelFiles, settings: config.Model, chip: config.Backend) -> None:
+        self.files = files
+        size = files.manifest.input.size or files.info.input_size
+        self.backend = open_backend(chip.name, files.path, BackendOptions(size, chip.threads))
+        try:
+            self.input = _input_spec(files, self.backend)
+            self.plan = _plan(files, self.backend, self.input.size)
+            self._preprocess = Preprocessor(self.input)
+            self._decode = make_decoder(self.plan, self.backend.outputs, _options(files, settings))
+        except Exception:
+            self.backend.close()
+            raise
+
+    def detect(self, frame: Frame) -> tuple[Detections, Timing]:
+        """Find objects; boxes in source pixels, clipped to the picture.  Raises InferenceError."""
+        start = time.perf_counter_ns()
+        tensor, letterbox = self._preprocess(frame)
+        prepared = time.perf_counter_ns()
+        outputs = self.backend.infer([tensor])
+        inferred = time.perf_counter_ns()
+        found = letterbox.to_source(self._decode(outputs))
+        done = time.perf_counter_ns()
+        return found, Timing(
+            (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
+        )
+
+    def close(self) -> None:
+        """Free the model."""
+        self.backend.close()
+
+
+def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
+    where = f"model {files.path}"
+    if len(backend.inputs) != 1:
+        names = ", ".join(map(str, backend.inputs))
+        raise ModelError(f"{where}: expected one input, a picture, got {names}")
+    tensor = backend.inputs[0]
+    height, width = tensor.shape[2:4] if tensor.layout == "nchw" else tensor.shape[1:3]
+    wanted = files.manifest.input
+    if wanted.size and wanted.size != (height, width):
+        raise ModelError(f"{where}: input.size {list(wanted.size)} does not fit its input {tensor}")
+    if tensor.dtype not in (np.float32, np.float16, np.uint8):
+        raise ModelError(f"{where}: expected an input of float32, float16 or uint8, got {tensor}")
+    given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not None}
+    if tensor.dtype == np.uint8:
+        given.setdefault("std", (1.0, 1.0, 1.0))  # a model that takes bytes scales them itself
+    layout = "nhwc" if tensor.layout == "nhwc" else "nchw"
+    given |= {"size": (height, width), "layout": layout, "dtype": tensor.dtype}
+    return InputSpec(**given)
+
+
+def _plan(files: ModelFiles, backend: Backend, size: tuple[int, int]) -> HeadPlan:
+    manifest = files.manifest
+    hints = Hints(
+        head=manifest.head,
+        activation=manifest.activation,
+        activation_evidence="the manifest says so" if manifest.activation else "",
+        num_classes=len(files.labels) or None,
+    )
+    try:
+        if manifest.activation is None:
+            hints = _read_activation(files, backend.outputs, size, hints)
+        plan = recognise(backend.outputs, size, hints)
+    except ModelError as error:
+        raise ModelError(f"model {files.path}: {error}") from None
+    if files.labels and len(files.labels) != plan.num_classes and plan.head != "end2end":
+        raise ModelError(
+            f"model {files.path}: expected {plan.num_classes} labels, one per class of the head, "
+            f"got {len(files.labels)}"
+        )
+    return plan
+
+
+def _read_activation(
+    files: ModelFiles, outputs: tuple[TensorSpec, ...], size: tuple[int, int], hints: Hints
+) -> Hints:
+    """Look in the graph for what the class outputs come from; hints unchanged where it is mute."""
+    roles = recognise(outputs, size, dataclasses.replace(hints, activation="logits"))
+    origins = [
+        files.info.origins.get(outputs[level.cls].name)
+        for level in roles.levels
+        if level.cls is not None
+    ]
+    ops = {origin.op if origin else "" for origin in origins}
+    if len(ops) != 1 or (op := ops.pop()) not in LAST_OPS:
+        return hints
+    evidence = f"the class outputs come from a {op} in the graph"
+    return dataclasses.replace(hints, activation=LAST_OPS[op], activation_evidence=evidence)
+
+
+def _options(files: ModelFiles, settings: config.Model) -> Options:
+    nms = settings.nms if settings.nms != "auto" else files.manifest.nms or "class"
+    try:
+        return Options(
+            score_threshold=settings.score_threshold,
+            iou_threshold=settings.iou_threshold,
+            max_detections=settings.max_detections,
+            nms=nms,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"model.{error}") from None

@@ -1,0 +1,74 @@
+"""The manifest beside a model (`yolo26n.onnx` + `yolo26n.toml`): what the file does not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from runtime.validate import convert, load_toml
+
+Byte = Annotated[int, Meta(ge=0, le=255)]
+Side = Annotated[int, Meta(ge=1, le=16384)]
+Std = Annotated[float, Meta(gt=0)]
+
+
+class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How pictures are fed to the model; also the config's [model.input], which overrides it."""
+
+    size: Annotated[
+        tuple[Side, Side] | None,
+        Meta(description="[height, width] in pixels, for models whose input size is dynamic"),
+    ] = None
+    color: Annotated[
+        Literal["rgb", "bgr"] | None, Meta(description="channel order the model was trained with")
+    ] = None
+    letterbox: Annotated[
+        Literal["center", "topleft", "stretch"] | None,
+        Meta(description="how a picture is fitted: padded on both sides, at the end, or stretched"),
+    ] = None
+    pad_value: Annotated[
+        Byte | None, Meta(description="grey value of the letterbox padding")
+    ] = None
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        Meta(description="per channel, in `color` order: value fed = (pixel - mean) / std"),
+    ] = None
+    std: Annotated[tuple[Std, Std, Std] | None, Meta(description="per channel, see mean")] = None
+
+    def over(self, below: Input) -> Input:
+        """This table's keys, and those of `below` where this one has none."""
+        own = {k: v for k, v in msgspec.structs.asdict(self).items() if v is not None}
+        return msgspec.structs.replace(below, **own)
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Facts about a model that its file may not hold."""
+
+    labels: Annotated[
+        tuple[str, ...] | None, Meta(description="class names in the order of the class ids")
+    ] = None
+    head: Annotated[
+        str | None, Meta(description="head family: dfl, ltrb, flat or end2end")
+    ] = None
+    activation: Annotated[
+        Literal["logits", "probabilities"] | None,
+        Meta(description="what the class outputs hold: before or after the sigmoid"),
+    ] = None
+    nms: Annotated[
+        Literal["class", "agnostic", "none"] | None,
+        Meta(description="non-maximum suppression that suits the model"),
+    ] = None
+    input: Input = Input()
+
+
+def beside(model: Path) -> Path:
+    """Where the manifest of a model file is looked for: the same name with the suffix .toml."""
+    return model.with_suffix(".toml")
+
+
+def read(path: Path) -> Manifest:
+    """Read and check a manifest; raises ConfigError naming file and key."""
+    return convert(load_toml(path), Manifest, f"{path}: ")

@@ -1,0 +1,130 @@
+"""Publisher: the daemon's ZeroMQ PUB socket, bound once and owned until the end."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+from typing import IO
+
+import zmq
+
+from npud.errors import ConfigError, PublishError
+from npud.messages import Message
+from npud.wire import encode
+from runtime.config import Publish
+
+IPC_PATH_MAX = 107  # sun_path of a Unix socket, less the final zero
+KEY = "publish.endpoint"
+
+
+class Publisher:
+    """A bound endpoint.  Sending never waits: a subscriber that cannot keep up loses messages."""
+
+    def __init__(self, settings: Publish) -> None:
+        self.endpoint = settings.endpoint
+        self._guard = _claim(settings)
+        self._lock = threading.Lock()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._socket.setsockopt(zmq.SNDHWM, settings.send_buffer)
+        self._socket.setsockopt(zmq.LINGER, 200)  # ms: the last status gets out
+        try:
+            self._socket.bind(settings.endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise PublishError(_bind_failed(settings.endpoint, error)) from None
+
+    def send(self, message: Message) -> None:
+        """Send to all subscribers of the message's topic; from any thread."""
+        parts = encode(message)
+        with self._lock:
+            if not self._socket.closed:
+                self._socket.send_multipart(parts)
+
+    def close(self) -> None:
+        """Unbind and remove what was left in the file system; calling it twice is harmless."""
+        with self._lock:
+            self._socket.close()
+        self._context.term()
+        if self._guard:
+            Path(self._guard.name).unlink(missing_ok=True)
+            self._guard.close()
+            self._guard = None
+
+
+def _claim(settings: Publish) -> IO[str] | None:
+    """Check the endpoint; for ipc://, hold a lock file beside the socket as long as it is bound.
+
+    libzmq would silently take a Unix socket away from another process that listens on it.
+    """
+    scheme, _, address = settings.endpoint.partition("://")
+    if scheme == "tcp":
+        _check_tcp(settings, address)
+        return None
+    if scheme != "ipc" or not address:
+        raise ConfigError(f"{KEY}: expected ipc://PATH or tcp://ADDRESS:PORT, got {settings.endpoint!r}")
+    if len(os.fsencode(address)) > IPC_PATH_MAX:
+        raise ConfigError(f"{KEY}: expected a path of at most {IPC_PATH_MAX} bytes, got {address!r}")
+    path = Path(address)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        guard = path.with_name(path.name + ".lock").open("a")
+    except OSError as error:
+        raise PublishError(_denied(settings.endpoint, error)) from None
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        guard.close()
+        raise PublishError(_in_use(settings.endpoint)) from None
+    if _answers(path):
+        guard.close()
+        raise PublishError(_in_use(settings.endpoint))
+    return guard
+
+
+def _answers(path: Path) -> bool:
+    """Tell whether some process listens on a Unix socket; a stale one refuses."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _check_tcp(settings: Publish, address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not colon or not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(f"{KEY}: expected tcp://ADDRESS:PORT, got {settings.endpoint!r}")
+    host = host.strip("[]")
+    try:
+        private = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        private = host in {"localhost", "lo"}
+    if not private and not settings.insecure:
+        raise ConfigError(
+            f"{KEY}: {settings.endpoint} can be read from other machines, without encryption; "
+            "expected a loopback address, or publish.insecure = true to allow it"
+        )
+
+
+def _bind_failed(endpoint: str, error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return _in_use(endpoint)
+    return _denied(endpoint, error)
+
+
+def _in_use(endpoint: str) -> str:
+    return f"{KEY}: {endpoint} is in use: another npud runs there; stop it or choose another endpoint"
+
+
+def _denied(endpoint: str, error: OSError) -> str:
+    reason = re.sub(r"\s*\(addr=.*", "", error.strerror or str(error))
+    return f"{KEY}: cannot bind {endpoint}: {reason}; choose one you may write, such as " + (
+        "ipc:///tmp/npud" if endpoint.startswith("ipc") else "tcp://127.0.0.1:5550"
+    )

@@ -1,0 +1,79 @@
+"""The daemon: config -> detectors, publisher, pipeline; runs until a signal or the sources' end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from npud.errors import SourceError
+from runtime.config import Camera, Config
+from runtime.detector import Detector, read_model
+from runtime.pipeline import Pipeline
+from runtime.publish import Publisher
+
+log = logging.getLogger("npud")
+STATUS_S = 1.0
+DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=7")}
+
+
+def run(settings: Config, *, every_frame: bool = False) -> None:
+    """Detect and publish until SIGINT or SIGTERM.
+
+    With every_frame, files are worked through frame by frame and the end of all is success;
+    otherwise a source that ends raises SourceError, as a camera's would.
+    """
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_signals(stop))
+        files = read_model(settings.model)
+        detectors = []
+        for _ in range(settings.backend.contexts):
+            detector = Detector(files, settings.model, settings.backend)
+            stack.callback(detector.close)
+            detectors.append(detector)
+        log.info("model %s: %s", files.name, detectors[0].plan)
+        publisher = Publisher(settings.publish)
+        stack.callback(publisher.close)
+        cameras = settings.camera or DEFAULT_CAMERAS
+        pipeline = Pipeline(
+            cameras, detectors, publisher, settings.publish, every_frame=every_frame
+        )
+        stack.callback(pipeline.stop)
+        pipeline.start()
+        log.info("publishing %s on %s", ", ".join(cameras), publisher.endpoint)
+        _watch(pipeline, stop)
+    if pipeline.failure:
+        raise pipeline.failure
+    log.info("stopped after %d messages", pipeline.published())
+    if not stop.is_set() and not every_frame:
+        ends = [f"camera.{name}.url: {why}" for name, why in pipeline.ended().items()]
+        raise SourceError("; ".join(ends) + " (camera.NAME.loop = true or --loop starts it again)")
+
+
+def _watch(pipeline: Pipeline, stop: threading.Event) -> None:
+    """Publish the status once a second until there is a reason to end."""
+    ticks = 0
+    while pipeline.running() and not stop.wait(STATUS_S / 10):
+        ticks += 1
+        if ticks % 10 == 0:
+            pipeline.publish_status()
+
+
+@contextlib.contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a second one ends the process at once."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

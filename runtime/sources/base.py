@@ -1,0 +1,62 @@
+"""Source: what a camera, stream or file looks like to the pipeline."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npud.errors import SourceError
+
+MIN_SIDE_PX = 8
+MAX_PIXELS = 7680 * 4320  # 8K UHD; more is a mistake on a board, and 150 MB a copy
+DEFAULT_FPS = 30.0
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the config asks of a source: size (width, height) in pixels, frames per second, loop."""
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    loop: bool = False
+
+
+class Source(Protocol):
+    """Frames one after another.
+
+    live: the source sets the pace, and a failed one is worth opening again; otherwise (files) the
+    caller paces by `fps`.
+    """
+
+    live: bool
+    fps: float
+
+    def read(self) -> tuple[NDArray[np.uint8], str]:
+        """Block for the next picture: ((H, W, 3) uint8 BGR, file name or "").
+
+        Raises EndOfStream at the end of a file and SourceError where no picture comes.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device or file; reading afterwards is an error."""
+        ...
+
+
+def check_size(pixels: NDArray[np.uint8], what: str) -> None:
+    """Refuse pictures too small to hold anything, or too large for a board's memory."""
+    height, width = pixels.shape[:2]
+    if min(width, height) < MIN_SIDE_PX or width * height > MAX_PIXELS:
+        raise SourceError(
+            f"{what}: expected a picture from {MIN_SIDE_PX}×{MIN_SIDE_PX} px up to 8K "
+            f"({MAX_PIXELS / 1e6:.1f} megapixels), got {width}×{height} px"
+        )
+
+
+def masked(url: str) -> str:
+    """The URL without the password in it, for messages and logs."""
+    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", url)

@@ -1,0 +1,133 @@
+"""Moving pictures through OpenCV: video files, V4L2 devices, RTSP and HTTP streams."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from npud.errors import EndOfStream, SourceError
+from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size, masked
+
+OPEN_TIMEOUT_MS = 5000
+READ_TIMEOUT_MS = 5000
+
+
+class _Capture:
+    """cv2.VideoCapture with errors instead of silence."""
+
+    def __init__(self, url: str, backend: int, parameters: list[int]) -> None:
+        self.name = masked(url)
+        target: str | int = int(url) if url.isdecimal() else url
+        try:
+            self.handle = cv2.VideoCapture(target, backend, parameters)
+        except cv2.error as error:
+            raise SourceError(f"{self.name}: cannot open: {error.err}") from None
+        if not self.handle.isOpened():
+            raise SourceError(f"{self.name}: cannot open: no video, or a codec OpenCV cannot read")
+
+    def read(self) -> NDArray[np.uint8] | None:
+        ok, pixels = self.handle.read()
+        if not ok or pixels is None:
+            return None
+        check_size(pixels, self.name)
+        return np.asarray(pixels, np.uint8)
+
+    def close(self) -> None:
+        self.handle.release()
+
+
+class VideoFile:
+    """A video file, paced by the caller at its own frame rate unless the config says another."""
+
+    live = False
+
+    def __init__(self, url: str, options: SourceOptions) -> None:
+        if not Path(url).is_file():
+            raise SourceError(f"{url}: expected a video, an image, a directory or a device: no such file")
+        if not os.access(url, os.R_OK):
+            raise SourceError(f"{url}: permission denied")
+        self._url = url
+        self._loop = options.loop
+        self._capture = _Capture(url, cv2.CAP_FFMPEG, [])
+        rate = float(self._capture.handle.get(cv2.CAP_PROP_FPS))
+        self.fps = options.fps or (rate if 0 < rate <= 1000 else DEFAULT_FPS)
+        self._count = 0
+
+    def read(self) -> tuple[NDArray[np.uint8], str]:
+        """Decode the next frame."""
+        pixels = self._capture.read()
+        if pixels is None and self._loop and self._count:
+            self._capture.close()
+            self._capture = _Capture(self._url, cv2.CAP_FFMPEG, [])
+            pixels = self._capture.read()
+        if pixels is None:
+            raise EndOfStream(f"{self._url}: ended after {self._count} frames")
+        self._count += 1
+        return pixels, ""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.close()
+
+
+class Device:
+    """A V4L2 camera: /dev/video0, /dev/v4l/by-id/…, or its number."""
+
+    live = True
+
+    def __init__(self, url: str, options: SourceOptions) -> None:
+        path = Path(f"/dev/video{url}" if url.isdecimal() else url)
+        if not path.exists():
+            raise SourceError(f"{path}: expected a V4L2 device: no such device")
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise SourceError(f"{path}: permission denied; add the user to the group `video`")
+        parameters: list[int] = []
+        if options.size:
+            parameters += [cv2.CAP_PROP_FRAME_WIDTH, options.size[0]]
+            parameters += [cv2.CAP_PROP_FRAME_HEIGHT, options.size[1]]
+        if options.fps:
+            parameters += [cv2.CAP_PROP_FPS, round(options.fps)]
+        self._capture = _Capture(str(path), cv2.CAP_V4L2, parameters)
+        self.fps = float(self._capture.handle.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
+
+    def read(self) -> tuple[NDArray[np.uint8], str]:
+        """Wait for the next frame."""
+        pixels = self._capture.read()
+        if pixels is None:
+            raise SourceError(f"{self._capture.name}: no frame from the device (unplugged?)")
+        return pixels, ""
+
+    def close(self) -> None:
+        """Close the device."""
+        self._capture.close()
+
+
+class Stream:
+    """An RTSP, RTMP, UDP or HTTP stream, through FFmpeg, with deadlines."""
+
+    live = True
+
+    def __init__(self, url: str, options: SourceOptions) -> None:
+        parameters = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            OPEN_TIMEOUT_MS,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            READ_TIMEOUT_MS,
+        ]
+        self._capture = _Capture(url, cv2.CAP_FFMPEG, parameters)
+        self.fps = options.fps or DEFAULT_FPS
+
+    def read(self) -> tuple[NDArray[np.uint8], str]:
+        """Wait for the next frame, at most READ_TIMEOUT_MS."""
+        pixels = self._capture.read()
+        if pixels is None:
+            raise SourceError(f"{self._capture.name}: the stream ended or gave nothing for 5 s")
+        return pixels, ""
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._capture.close()

@@ -1,0 +1,105 @@
+"""CameraStats: what is counted and measured per camera, and the state it adds up to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+
+from npud.messages import PERCENTILES, STAGES, State
+
+WINDOW = 512  # messages over which latency and stage times are reported
+FPS_WINDOW_S = 5.0
+SILENCE_S = 5.0  # a camera that has given nothing for so long is degraded
+
+
+class CameraStats:
+    """Counters and windows of one camera; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.captured = self.published = self.dropped = self.errors = 0
+        self.width = self.height = 0
+        self._latency_us: deque[int] = deque(maxlen=WINDOW)
+        self._timing_us: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
+        self._published_at: deque[float] = deque()
+        self._started = self._captured_at = time.monotonic()
+        self._source_problem = self._inference_problem = ""
+        self.ended = ""
+
+    def capture(self, width: int, height: int) -> int:
+        """Count a captured frame; returns its index."""
+        with self._lock:
+            index = self.captured
+            self.captured += 1
+            self.width, self.height = width, height
+            self._captured_at = time.monotonic()
+            self._source_problem = ""
+            return index
+
+    def drop(self) -> None:
+        """Count a frame that was captured and will not be published."""
+        with self._lock:
+            self.dropped += 1
+
+    def publish(self, latency_us: int, timing_us: Mapping[str, int]) -> None:
+        """Count a published frame."""
+        now = time.monotonic()
+        with self._lock:
+            self.published += 1
+            self._latency_us.append(latency_us)
+            self._timing_us.append(tuple(timing_us[stage] for stage in STAGES))
+            self._published_at.append(now)
+            self._forget(now)
+            self._inference_problem = ""
+
+    def source_failed(self, reason: str) -> None:
+        """The camera gives no frames, for this reason; cleared by the next frame."""
+        with self._lock:
+            self._source_problem = reason
+
+    def inference_failed(self, reason: str) -> None:
+        """A frame was lost in inference, for this reason; cleared by the next one published."""
+        with self._lock:
+            self.errors += 1
+            self.dropped += 1
+            self._inference_problem = reason
+
+    def state(self) -> tuple[State, str]:
+        """(state, reason); the reason is empty when the state is ok or starting."""
+        with self._lock:
+            if self.ended:
+                return "stopped", self.ended
+            if problem := self._source_problem or self._inference_problem:
+                return "degraded", problem
+            silent = time.monotonic() - self._captured_at
+            if silent > SILENCE_S:
+                return "degraded", f"no frame from the camera for {silent:.0f} s"
+            return ("ok" if self.published else "starting"), ""
+
+    def fps(self) -> float:
+        """Published frames per second over the last FPS_WINDOW_S."""
+        now = time.monotonic()
+        with self._lock:
+            self._forget(now)
+            span = min(FPS_WINDOW_S, now - self._started)
+            return len(self._published_at) / span if span > 0 else 0.0
+
+    def latency_us(self) -> dict[str, int]:
+        """Capture to publication: p50, p95, p99 and max over the last WINDOW frames."""
+        with self._lock:
+            values = list(self._latency_us) or [0]
+        return dict(zip(PERCENTILES, map(int, np.percentile(values, [50, 95, 99, 100]))))
+
+    def timing_us(self) -> dict[str, int]:
+        """Mean of each stage over the last WINDOW frames."""
+        with self._lock:
+            rows = list(self._timing_us) or [(0,) * len(STAGES)]
+        return dict(zip(STAGES, map(int, np.mean(rows, axis=0))))
+
+    def _forget(self, now: float) -> None:
+        while self._published_at and self._published_at[0] < now - FPS_WINDOW_S:
+            self._published_at.popleft()
