@@ -92,13 +92,11 @@ class Fields:
 
     def boxes(self, key: str) -> NDArray[np.float32]:
         """Return a list of [x1, y1, x2, y2] as (N, 4) float32, finite."""
-        array = self._array(key, "fiu", "a list of [x1, y1, x2, y2], finite numbers", (-1, 4))
-        return array.astype(np.float32)
+        return self._reals(key, "a list of [x1, y1, x2, y2], finite numbers", (-1, 4))
 
     def scores(self, key: str, count: int) -> NDArray[np.float32]:
         """Return a list of `count` finite numbers as (N,) float32."""
-        array = self._array(key, "fiu", f"a list of {count} finite numbers", (count,))
-        return array.astype(np.float32)
+        return self._reals(key, f"a list of {count} finite numbers", (count,))
 
     def class_ids(self, key: str, count: int) -> NDArray[np.int32]:
         """Return a list of `count` integers from 0 to 2³¹-1 as (N,) int32."""
@@ -114,6 +112,14 @@ class Fields:
             self.fail(key, "a map")
         return Fields(self._where[0], value, key)
 
+    def _reals(self, key: str, expected: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        array = self._array(key, "fiu", expected, shape)
+        with np.errstate(over="ignore"):
+            floats = array.astype(np.float32)
+        if not np.isfinite(floats).all():
+            self.fail(key, expected)
+        return floats
+
     def _array(self, key: str, kinds: str, expected: str, shape: tuple[int, ...]) -> NDArray[Any]:
         value = self._values.get(key)
         if type(value) is not list:
@@ -122,7 +128,7 @@ class Fields:
         if array is None or array.dtype.kind not in kinds:
             self.fail(key, expected)
         wanted = tuple(len(value) if n < 0 else n for n in shape)
-        if array.shape != wanted or not np.isfinite(array).all():
+        if array.shape != wanted:
             self.fail(key, expected)
         return array
 

@@ -73,7 +73,7 @@ class Wire:
             "manifest": "0123456789ab",
             "width": 1920,
             "height": 1080,
-            "fps": 29.9,
+            "fps": 29.5,
             "captured": 300,
             "published": 299,
             "dropped": 1,
