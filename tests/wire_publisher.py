@@ -31,6 +31,7 @@ class Wire:
         self._context = context or zmq.Context()
         self.socket = self._context.socket(zmq.PUB)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.endpoint = endpoint
         self.socket.bind(endpoint)
         self.session = new_session()
         self._seq: dict[tuple[str, str], int] = {}
