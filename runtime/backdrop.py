@@ -60,11 +60,11 @@ def make_view(rng: np.random.Generator, width: int, height: int) -> View:
     return View(
         width=width,
         height=height,
-        horizon=float(ground - rng.uniform(0.16, 0.22)),
+        horizon=float(ground - rng.uniform(0.2, 0.26)),
         ground=ground,
         kerb_far=ground + float(rng.uniform(0.055, 0.085)),
         kerb_near=float(rng.uniform(0.8, 0.86)),
-        zoom=float(rng.uniform(0.21, 0.36)),
+        zoom=float(rng.uniform(0.26, 0.38)),
         light=Light((b, g, r), lamps),
         sky=(above, below),
     )

@@ -21,9 +21,11 @@ from runtime.sprites import Look, Sprite
 LABELS: tuple[str, ...] = ("person", "bicycle", "car", "bus", "dog", "traffic light")
 FPS = 30
 MIN_VISIBLE = 0.4
-"""Things of which less than this part shows are not in the truth."""
-MIN_SIDE = 10 / 640
-"""Nor are things that are narrower or lower than this part of the frame's longer side."""
+"""The truth leaves out a thing if less than this part of it is not hidden by others,"""
+MIN_INSIDE = 0.2
+"""or if less than this part of it is inside the frame,"""
+MIN_SIDE = 12 / 640
+"""or if it is narrower or lower than this part of the frame's longer side."""
 
 _CLASS = {"person": 0, "rider": 0, "bicycle": 1, "car": 2, "bus": 3, "dog": 4, "signal": 5}
 _KEPT_SPRITES = 320
@@ -124,6 +126,7 @@ class Street:
                 at,
                 rng.uniform(3, 9),
                 rng.uniform(10.5, 15),
+                ("car",),
                 ("car",),
                 ("car",),
                 ("car",),
@@ -240,9 +243,13 @@ class Street:
             height, width = sprite.solid.shape
             x0, y0 = max(left, 0), max(top, 0)
             seen = owner[y0 : top + height, x0 : left + width] == number
-            columns = np.flatnonzero(seen.any(axis=0))
-            if not columns.size or np.count_nonzero(seen) < MIN_VISIBLE * sprite.area:
+            inside = np.count_nonzero(
+                sprite.solid[y0 - top :, x0 - left :][: len(seen), : seen.shape[1]]
+            )
+            shown = np.count_nonzero(seen)
+            if not shown or inside < MIN_INSIDE * sprite.area or shown < MIN_VISIBLE * inside:
                 continue
+            columns = np.flatnonzero(seen.any(axis=0))
             rows = np.flatnonzero(seen.any(axis=1))
             box = (x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1)
             if min(box[2] - box[0], box[3] - box[1]) >= side:
