@@ -1,0 +1,1 @@
+"""The daemon and its commands, read top to bottom along the data path."""

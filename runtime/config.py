@@ -19,11 +19,7 @@ from runtime.validate import convert, nearest
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 
-class _Table(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A TOML table: unknown keys are refused."""
-
-
-class Model(_Table):
+class Model(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[model]: which model, and what counts as a detection."""
 
     path: Annotated[
@@ -37,7 +33,7 @@ class Model(_Table):
     ] = 0.25
     iou_threshold: Annotated[
         Fraction,
-        Meta(description="boxes of a class that overlap a better one by more are dropped; 1 = none"),
+        Meta(description="of two boxes of a class that overlap by more, the better stays; 1 = all"),
     ] = 0.45
     max_detections: Annotated[
         int, Meta(ge=1, le=MAX_LIST, description="at most this many per frame, best first")
@@ -49,7 +45,7 @@ class Model(_Table):
     input: Annotated[Input, Meta(description="overrides the manifest's [input]")] = Input()
 
 
-class Backend(_Table):
+class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[backend]: what runs the model."""
 
     name: Annotated[
@@ -63,7 +59,7 @@ class Backend(_Table):
     ] = 0
 
 
-class Camera(_Table):
+class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[camera.NAME]: one table per camera; NAME goes into the topics."""
 
     url: Annotated[
@@ -84,7 +80,7 @@ class Camera(_Table):
     loop: Annotated[bool, Meta(description="files: start again at the end")] = False
 
 
-class Publish(_Table):
+class Publish(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[publish]: where detections go."""
 
     endpoint: Annotated[str, Meta(description="ipc://PATH or tcp://ADDRESS:PORT to bind")] = (
@@ -97,7 +93,9 @@ class Publish(_Table):
     ] = False
     send_buffer: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="messages kept per slow subscriber before it loses some"),
+        Meta(
+            ge=1, le=100_000, description="messages kept for a slow subscriber before it loses some"
+        ),
     ] = 200
 
 
@@ -110,7 +108,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     publish: Publish = Publish()
 
 
-SECTIONS: dict[str, type[_Table]] = {"model": Model, "backend": Backend, "publish": Publish}
+SECTIONS: dict[str, type[msgspec.Struct]] = {"model": Model, "backend": Backend, "publish": Publish}
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:
@@ -141,8 +139,8 @@ def document() -> str:
     lines = [
         "# Configuration",
         "",
-        "`npud run --config FILE` reads TOML. Every key is optional but a camera's `url`; unknown keys",
-        "are refused with the nearest known name. Options on the command line override the file.",
+        "`npud run --config FILE` reads TOML. Every key is optional but a camera's `url`; unknown",
+        "keys are refused with the nearest known name. Command-line options override the file.",
         "This page is printed by `python -m runtime.config`.",
     ]
     tables: list[tuple[str, type[msgspec.Struct]]] = [
@@ -153,9 +151,13 @@ def document() -> str:
         ("[publish]", Publish),
     ]
     for title, kind in tables:
-        about = (kind.__doc__ or "").partition(": ")[2] if kind is not Input else (
-            "the manifest's [input], overridden key by key; the manifest beside a model "
-            "has the same table."
+        about = (
+            (kind.__doc__ or "").partition(": ")[2]
+            if kind is not Input
+            else (
+                "the manifest's [input], overridden key by key; the manifest beside a model "
+                "has the same table."
+            )
         )
         lines += ["", f"## {title}", "", about[:1].upper() + about[1:], ""]
         lines += ["| key | default | meaning |", "|---|---|---|"]
@@ -168,9 +170,7 @@ def _row(field: Any) -> str:
     description = (getattr(kind, "extra_json_schema", None) or {}).get("description", "")
     if field.required:
         default = "required"
-    elif field.default is None or isinstance(field.default, msgspec.Struct):
-        default = "–"
-    elif field.default is msgspec.UNSET or field.default is msgspec.NODEFAULT:
+    elif not isinstance(field.default, (str, int, float, bool)):
         default = "–"
     else:
         default = f"`{msgspec.json.encode(field.default).decode()}`"

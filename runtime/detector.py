@@ -13,7 +13,10 @@ import numpy as np
 
 from npud.detections import Detections
 from npud.errors import ConfigError, ModelError
-from postprocess import HeadPlan, Hints, Options, make_decoder, recognise
+from postprocess.decoder import make_decoder
+from postprocess.detect_head import recognise
+from postprocess.options import Options
+from postprocess.plan import Activation, HeadPlan, Hints
 from postprocess.tensor import TensorSpec
 from runtime import bundled, config, models
 from runtime.backends import open_backend
@@ -25,8 +28,14 @@ from runtime.models.manifest import Manifest
 from runtime.preprocess import InputSpec, Preprocessor
 
 T = TypeVar("T")
-LAST_OPS = {"Sigmoid": "probabilities", "Conv": "logits", "Gemm": "logits", "MatMul": "logits",
-            "Add": "logits", "BatchNormalization": "logits"}  # fmt: skip
+LAST_OPS: dict[str, Activation] = {
+    "Sigmoid": "probabilities",
+    "Conv": "logits",
+    "Gemm": "logits",
+    "MatMul": "logits",
+    "Add": "logits",
+    "BatchNormalization": "logits",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,11 @@ class Detector:
             self.input = _input_spec(files, self.backend)
             self.plan = _plan(files, self.backend, self.input.size)
             self._preprocess = Preprocessor(self.input)
-            self._decode = make_decoder(self.plan, self.backend.outputs, _options(files, settings))
+            options = _options(files, settings)
+            self._decode = make_decoder(self.plan, self.backend.outputs, options)
+        except ModelError as error:
+            self.backend.close()
+            raise ModelError(f"model {files.path}: {error}") from None
         except Exception:
             self.backend.close()
             raise
@@ -101,17 +114,16 @@ class Detector:
 
 
 def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
-    where = f"model {files.path}"
     if len(backend.inputs) != 1:
         names = ", ".join(map(str, backend.inputs))
-        raise ModelError(f"{where}: expected one input, a picture, got {names}")
+        raise ModelError(f"expected one input, a picture, got {names}")
     tensor = backend.inputs[0]
     height, width = tensor.shape[2:4] if tensor.layout == "nchw" else tensor.shape[1:3]
     wanted = files.manifest.input
     if wanted.size and wanted.size != (height, width):
-        raise ModelError(f"{where}: input.size {list(wanted.size)} does not fit its input {tensor}")
+        raise ModelError(f"input.size {list(wanted.size)} does not fit its input {tensor}")
     if tensor.dtype not in (np.float32, np.float16, np.uint8):
-        raise ModelError(f"{where}: expected an input of float32, float16 or uint8, got {tensor}")
+        raise ModelError(f"expected an input of float32, float16 or uint8, got {tensor}")
     given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not None}
     if tensor.dtype == np.uint8:
         given.setdefault("std", (1.0, 1.0, 1.0))  # a model that takes bytes scales them itself
@@ -128,15 +140,12 @@ def _plan(files: ModelFiles, backend: Backend, size: tuple[int, int]) -> HeadPla
         activation_evidence="the manifest says so" if manifest.activation else "",
         num_classes=len(files.labels) or None,
     )
-    try:
-        if manifest.activation is None:
-            hints = _read_activation(files, backend.outputs, size, hints)
-        plan = recognise(backend.outputs, size, hints)
-    except ModelError as error:
-        raise ModelError(f"model {files.path}: {error}") from None
+    if manifest.activation is None:
+        hints = _read_activation(files, backend.outputs, size, hints)
+    plan = recognise(backend.outputs, size, hints)
     if files.labels and len(files.labels) != plan.num_classes and plan.head != "end2end":
         raise ModelError(
-            f"model {files.path}: expected {plan.num_classes} labels, one per class of the head, "
+            f"expected {plan.num_classes} labels, one for each class of the head, "
             f"got {len(files.labels)}"
         )
     return plan

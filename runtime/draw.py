@@ -17,7 +17,7 @@ def draw(
     pixels: NDArray[np.uint8], found: Detections, labels: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     """Return a copy of (H, W, 3) uint8 BGR with each box, its label and score in it."""
-    picture = pixels.copy()
+    picture: NDArray[np.uint8] = pixels.copy()
     size = max(0.4, min(pixels.shape[:2]) / 1100)
     thick = max(1, round(size * 2.5))
     for box, score, class_id in reversed(list(found)):  # the best is drawn last, on top

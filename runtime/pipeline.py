@@ -130,7 +130,7 @@ class Pipeline:
         def run() -> None:
             try:
                 work(argument)  # type: ignore[operator]
-            except BaseException as error:  # noqa: BLE001 - kept, and raised by the service
+            except BaseException as error:
                 self.failure = error
 
         return threading.Thread(target=run, daemon=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -56,7 +56,9 @@ class Letterbox:
         scale = min(width / width_px, height / height_px)
         inner_w = min(width, max(1, round(width_px * scale)))
         inner_h = min(height, max(1, round(height_px * scale)))
-        pad_x, pad_y = ((width - inner_w) // 2, (height - inner_h) // 2) if fit == "center" else (0, 0)
+        pad_x, pad_y = (width - inner_w) // 2, (height - inner_h) // 2
+        if fit == "topleft":
+            pad_x = pad_y = 0
         return cls(inner_w / width_px, inner_h / height_px, pad_x, pad_y, width_px, height_px)
 
     @property
@@ -84,17 +86,17 @@ class Preprocessor:
         height, width = spec.size
         self._canvas = np.empty((height, width, 3), np.uint8)
         shape = (1, 3, height, width) if spec.layout == "nchw" else (1, height, width, 3)
-        self._tensor: NDArray[np.generic] = np.empty(shape, spec.dtype)
-        mean, std = np.float32(spec.mean), np.float32(spec.std)
+        self._tensor: NDArray[Any] = np.empty(shape, spec.dtype)
+        mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
         self._as_bytes = spec.dtype == np.uint8 and not mean.any() and bool((std == 1).all())
         self._gain = (1 / std).astype(np.float32)
         self._offset = (-mean / std).astype(np.float32)
 
-    def __call__(self, frame: Frame) -> tuple[NDArray[np.generic], Letterbox]:
+    def __call__(self, frame: Frame) -> tuple[NDArray[Any], Letterbox]:
         """Return (tensor (1, 3, H, W) or (1, H, W, 3), how the frame was fitted into it)."""
         box = Letterbox.fit(frame.width_px, frame.height_px, self.spec.size, self.spec.letterbox)
         self._paste(frame.pixels, box)
-        pixels = self._canvas
+        pixels: NDArray[Any] = self._canvas
         if self.spec.color == "rgb":
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         for channel in range(3):
@@ -111,9 +113,10 @@ class Preprocessor:
                 out[...] = value.astype(self.spec.dtype)
         return self._tensor, box
 
-    def _plane(self, channel: int) -> NDArray[np.generic]:
-        tensor = self._tensor[0]
-        return tensor[channel] if self.spec.layout == "nchw" else tensor[:, :, channel]
+    def _plane(self, channel: int) -> NDArray[Any]:
+        where = (0, channel) if self.spec.layout == "nchw" else (0, ..., channel)
+        plane: NDArray[Any] = self._tensor[where]
+        return plane
 
     def _paste(self, pixels: NDArray[np.uint8], box: Letterbox) -> None:
         inner_w, inner_h = box.inner

@@ -52,7 +52,9 @@ class Publisher:
             self._socket.close()
         self._context.term()
         if self._guard:
-            Path(self._guard.name).unlink(missing_ok=True)
+            lock = Path(self._guard.name)
+            lock.with_suffix("").unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
             self._guard.close()
             self._guard = None
 
@@ -67,24 +69,39 @@ def _claim(settings: Publish) -> IO[str] | None:
         _check_tcp(settings, address)
         return None
     if scheme != "ipc" or not address:
-        raise ConfigError(f"{KEY}: expected ipc://PATH or tcp://ADDRESS:PORT, got {settings.endpoint!r}")
+        raise ConfigError(
+            f"{KEY}: expected ipc://PATH or tcp://ADDRESS:PORT, got {settings.endpoint!r}"
+        )
     if len(os.fsencode(address)) > IPC_PATH_MAX:
-        raise ConfigError(f"{KEY}: expected a path of at most {IPC_PATH_MAX} bytes, got {address!r}")
+        raise ConfigError(
+            f"{KEY}: expected a path of at most {IPC_PATH_MAX} bytes, got {address!r}"
+        )
     path = Path(address)
-    try:
-        path.parent.mkdir(exist_ok=True)
-        guard = path.with_name(path.name + ".lock").open("a")
-    except OSError as error:
-        raise PublishError(_denied(settings.endpoint, error)) from None
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        guard.close()
-        raise PublishError(_in_use(settings.endpoint)) from None
+    guard = _lock(settings.endpoint, path.with_name(path.name + ".lock"))
     if _answers(path):
         guard.close()
         raise PublishError(_in_use(settings.endpoint))
     return guard
+
+
+def _lock(endpoint: str, path: Path) -> IO[str]:
+    """Hold a lock on a file until it is closed or the process dies, however it dies."""
+    while True:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            guard = path.open("a")
+        except OSError as error:
+            raise PublishError(_denied(endpoint, error)) from None
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_ino == os.fstat(guard.fileno()).st_ino:
+                return guard
+        except FileNotFoundError:
+            pass  # another npud ended just now and removed the file: take a new one
+        except OSError:
+            guard.close()
+            raise PublishError(_in_use(endpoint)) from None
+        guard.close()
 
 
 def _answers(path: Path) -> bool:
@@ -120,10 +137,12 @@ def _bind_failed(endpoint: str, error: zmq.ZMQError) -> str:
 
 
 def _in_use(endpoint: str) -> str:
-    return f"{KEY}: {endpoint} is in use: another npud runs there; stop it or choose another endpoint"
+    return (
+        f"{KEY}: {endpoint} is in use: another npud runs there; stop it or choose another endpoint"
+    )
 
 
-def _denied(endpoint: str, error: OSError) -> str:
+def _denied(endpoint: str, error: OSError | zmq.ZMQError) -> str:
     reason = re.sub(r"\s*\(addr=.*", "", error.strerror or str(error))
     return f"{KEY}: cannot bind {endpoint}: {reason}; choose one you may write, such as " + (
         "ipc:///tmp/npud" if endpoint.startswith("ipc") else "tcp://127.0.0.1:5550"

@@ -30,15 +30,15 @@ def run(settings: Config, *, every_frame: bool = False) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals(stop))
         files = read_model(settings.model)
+        cameras = settings.camera or DEFAULT_CAMERAS
+        publisher = Publisher(settings.publish)  # before the model: a second npud fails at once
+        stack.callback(publisher.close)
         detectors = []
         for _ in range(settings.backend.contexts):
             detector = Detector(files, settings.model, settings.backend)
             stack.callback(detector.close)
             detectors.append(detector)
         log.info("model %s: %s", files.name, detectors[0].plan)
-        publisher = Publisher(settings.publish)
-        stack.callback(publisher.close)
-        cameras = settings.camera or DEFAULT_CAMERAS
         pipeline = Pipeline(
             cameras, detectors, publisher, settings.publish, every_frame=every_frame
         )

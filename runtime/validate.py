@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -19,6 +19,7 @@ else:
 
 MAX_BYTES = 1 << 20  # a config or manifest larger than this is a mistake or an attack
 T = TypeVar("T")
+TOML_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "object": "table"}
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -30,51 +31,79 @@ def load_toml(path: Path) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: expected at most {MAX_BYTES} bytes of TOML, got {len(data)}")
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        document: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: expected TOML, got one nested too deeply") from None
+    return document
 
 
 def convert(value: Any, kind: type[T], where: str) -> T:
-    """Check a TOML table against a msgspec Struct; where ("config.toml: model") starts each error."""
+    """Check a TOML table against a Struct; where ("config.toml: model") starts each error."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), kind, where)) from None
+        raise ConfigError(_explain(str(error), value, kind, where)) from None
 
 
-def _explain(message: str, kind: type[Any], where: str) -> str:
+def _explain(message: str, value: Any, kind: type[Any], where: str) -> str:
+    """Msgspec's "Expected `float`, got `str` - at `$.a.b`" in the words of TOML, with the key first."""
     text, _, path = message.partition(" - at `$")
-    keys = path.rstrip("`").lstrip(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        names = _names(kind, keys)
-        return f"{_join(where, keys, unknown[1])}: unknown key{nearest(unknown[1], names)}"
-    text = text.replace("`", "")
-    return f"{_join(where, keys)}: {text[:1].lower()}{text[1:]}"
+    keys = [key for key in re.split(r"[.\[\]]+", path.rstrip("`")) if key]
+    here: Any = kind
+    for key in keys:
+        here = _below(here, key)
+        value = _item(value, key)
+    if found := re.fullmatch(r"Object contains unknown field `(.*)`", text):
+        return f"{_join(where, *keys, found[1])}: unknown key{nearest(found[1], _fields(here))}"
+    if found := re.fullmatch(r"Object missing required field `(.*)`", text):
+        return f"{_join(where, *keys, found[1])}: this key is required"
+    if text.startswith("Invalid enum value"):
+        choices = ", ".join(repr(c) for c in _choices(here))
+        return f"{_join(where, *keys)}: expected one of {choices}, got {value!r}"
+    for python, toml in TOML_NAMES.items():
+        text = text.replace(f"`{python}`", toml)
+    if ", got " not in text:
+        text += f", got {value!r}"
+    return f"{_join(where, *keys)}: {text[:1].lower()}{text[1:].replace('`', '')}"
 
 
 def _join(where: str, *keys: str) -> str:
-    inner = ".".join(key for key in keys if key)
+    inner = ".".join(keys)
     if not inner:
-        return where
+        return where.rstrip(": ")
     return f"{where}{inner}" if where.endswith(" ") else f"{where}.{inner}"
 
 
-def _names(kind: type[Any], keys: str) -> list[str]:
-    """The keys known at a dotted path below a Struct."""
-    for key in filter(None, re.split(r"[.\[]", keys)):
-        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-        kind = next((t for t in _structs(types.get(key))), kind)
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+def _item(value: Any, key: str) -> Any:
+    try:
+        return value[int(key)] if isinstance(value, list) else value[key]
+    except (LookupError, TypeError, ValueError):
+        return value
 
 
-def _structs(annotation: Any) -> list[type[Any]]:
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return [annotation]
-    return [s for part in getattr(annotation, "__args__", ()) for s in _structs(part)]
+def _below(kind: Any, key: str) -> Any:
+    """The type of a key of a Struct (or of a list's items) inside any Annotated and Optional."""
+    for part in _parts(kind):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            types = {field.encode_name: field.type for field in msgspec.structs.fields(part)}
+            return types.get(key, kind)
+    return kind
+
+
+def _parts(kind: Any) -> list[Any]:
+    inner = [p for argument in get_args(kind) for p in _parts(argument)]
+    return [kind, *inner]
+
+
+def _fields(kind: Any) -> list[str]:
+    structs = [p for p in _parts(kind) if isinstance(p, type) and issubclass(p, msgspec.Struct)]
+    return [field.encode_name for part in structs for field in msgspec.structs.fields(part)]
+
+
+def _choices(kind: Any) -> list[Any]:
+    return [c for part in _parts(kind) if get_origin(part) is Literal for c in get_args(part)]
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -21,9 +21,13 @@ def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
         fitting = [n for n, (_, suffixes) in BACKENDS.items() if path.suffix.lower() in suffixes]
         if not fitting:
             known = ", ".join(sorted(s for _, suffixes in BACKENDS.values() for s in suffixes))
-            raise BackendUnavailable(f"model {path}: no backend runs {path.suffix} files; known: {known}")
+            raise BackendUnavailable(
+                f"model {path}: no backend runs {path.suffix} files; known: {known}"
+            )
         name = fitting[0]
     if name not in BACKENDS:
-        raise ConfigError(f"backend.name: unknown backend {name}{nearest(name, ['auto', *BACKENDS])}")
+        raise ConfigError(
+            f"backend.name: unknown backend {name}{nearest(name, ['auto', *BACKENDS])}"
+        )
     backend: Backend = load(BACKENDS[name][0], "backend")(path, options)
     return backend

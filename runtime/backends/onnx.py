@@ -17,7 +17,7 @@ try:
     import onnxruntime as ort
 except ImportError as error:
     raise BackendUnavailable(
-        f"backend onnx: expected onnxruntime, got: {error}; install it with: pip install 'npud[sim]'"
+        f"backend onnx: expected onnxruntime, got: {error}; remedy: pip install 'npud[sim]'"
     ) from None
 
 DTYPES = {

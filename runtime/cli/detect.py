@@ -51,7 +51,8 @@ def command(
     if model == "bundled":
         settings = build(path, {"model": model_options})
     detector = Detector(read_model(settings.model), settings.model, settings.backend)
-    results, failures = [], []
+    results: list[dict[str, Any]] = []
+    failures: list[str] = []
     try:
         for image in (p for pattern in images for p in _listed(pattern, failures)):
             try:

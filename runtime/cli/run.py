@@ -64,7 +64,7 @@ def command(
 
 
 def _cameras(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:
-    """`front=/dev/video0` or a bare URL, which is named camera0, camera1, …"""
+    """Read `front=/dev/video0`, or a bare URL, which is named camera0, camera1, … ."""
     cameras: dict[str, Any] = {}
     for number, source in enumerate(sources):
         named = re.match(r"([A-Za-z0-9_.-]+)=(.+)", source)

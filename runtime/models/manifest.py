@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from postprocess.plan import Activation, Head
 from runtime.validate import convert, load_toml
 
 Byte = Annotated[int, Meta(ge=0, le=255)]
@@ -29,9 +30,9 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Literal["center", "topleft", "stretch"] | None,
         Meta(description="how a picture is fitted: padded on both sides, at the end, or stretched"),
     ] = None
-    pad_value: Annotated[
-        Byte | None, Meta(description="grey value of the letterbox padding")
-    ] = None
+    pad_value: Annotated[Byte | None, Meta(description="grey value of the letterbox padding")] = (
+        None
+    )
     mean: Annotated[
         tuple[float, float, float] | None,
         Meta(description="per channel, in `color` order: value fed = (pixel - mean) / std"),
@@ -50,11 +51,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     labels: Annotated[
         tuple[str, ...] | None, Meta(description="class names in the order of the class ids")
     ] = None
-    head: Annotated[
-        str | None, Meta(description="head family: dfl, ltrb, flat or end2end")
-    ] = None
+    head: Annotated[Head | None, Meta(description="head family: dfl, ltrb, flat or end2end")] = None
     activation: Annotated[
-        Literal["logits", "probabilities"] | None,
+        Activation | None,
         Meta(description="what the class outputs hold: before or after the sigmoid"),
     ] = None
     nms: Annotated[

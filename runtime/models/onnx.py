@@ -1,7 +1,8 @@
 """What an .onnx file says about itself: labels, input size, and where its outputs come from.
 
 Field numbers: onnx.proto (ModelProto 7 graph, 14 metadata_props; GraphProto 1 node, 12 output;
-NodeProto 1 input, 2 output, 4 op_type; ValueInfoProto 1 name; StringStringEntryProto 1 key, 2 value).
+NodeProto 1 input, 2 output, 4 op_type; ValueInfoProto 1 name; StringStringEntryProto 1 key,
+2 value).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _origin(name: str, made_by: dict[str, tuple[str, list[str]]]) -> OutputOrigi
 
 
 def _labels(names: str) -> tuple[str, ...]:
-    """Labels from Ultralytics' `names` ("{0: 'person', …}" or JSON); () where they are unreadable."""
+    """Labels from Ultralytics' `names`, "{0: 'person', …}" or JSON; () if they are unreadable."""
     try:
         value = ast.literal_eval(names) if names else ()
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -30,8 +30,8 @@ def kind_of(url: str) -> str:
         if scheme[1] in {"rtsp", "rtsps", "http", "https", "rtmp", "udp"}:
             return "stream"
         raise SourceError(
-            f"{masked(url)}: expected rtsp://, http(s)://, rtmp://, udp://, synthetic:, a device or "
-            f"a file, got the scheme {scheme[1]}://"
+            f"{masked(url)}: expected rtsp://, http(s)://, rtmp://, udp://, synthetic:, a device "
+            f"or a file, got the scheme {scheme[1]}://"
         )
     if url.isdecimal() or url.startswith(("/dev/video", "/dev/v4l/")):
         return "device"

@@ -47,9 +47,9 @@ class Source(Protocol):
         ...
 
 
-def check_size(pixels: NDArray[np.uint8], what: str) -> None:
+def check_size(shape: tuple[int, ...], what: str) -> None:
     """Refuse pictures too small to hold anything, or too large for a board's memory."""
-    height, width = pixels.shape[:2]
+    height, width = shape[:2]
     if min(width, height) < MIN_SIDE_PX or width * height > MAX_PIXELS:
         raise SourceError(
             f"{what}: expected a picture from {MIN_SIDE_PX}×{MIN_SIDE_PX} px up to 8K "

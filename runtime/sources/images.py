@@ -25,8 +25,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise SourceError(f"{path}: expected an image: {error.err}") from None
     if pixels is None:
-        raise SourceError(f"{path}: expected a JPEG, PNG, BMP, WebP or TIFF image, cannot decode it")
-    check_size(pixels, str(path))
+        raise SourceError(
+            f"{path}: expected a JPEG, PNG, BMP, WebP or TIFF image, cannot decode it"
+        )
+    check_size(pixels.shape, str(path))
     return np.asarray(pixels, np.uint8)
 
 

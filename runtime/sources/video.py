@@ -33,7 +33,7 @@ class _Capture:
         ok, pixels = self.handle.read()
         if not ok or pixels is None:
             return None
-        check_size(pixels, self.name)
+        check_size(pixels.shape, self.name)
         return np.asarray(pixels, np.uint8)
 
     def close(self) -> None:
@@ -47,7 +47,9 @@ class VideoFile:
 
     def __init__(self, url: str, options: SourceOptions) -> None:
         if not Path(url).is_file():
-            raise SourceError(f"{url}: expected a video, an image, a directory or a device: no such file")
+            raise SourceError(
+                f"{url}: expected a video, an image, a directory or a device: no such file"
+            )
         if not os.access(url, os.R_OK):
             raise SourceError(f"{url}: permission denied")
         self._url = url
