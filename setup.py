@@ -16,8 +16,8 @@ setup(
     ext_modules=[
         Extension(
             "postprocess._native",
-            sources=sorted(glob("native/*.c")),
-            depends=sorted(glob("native/*.h")),
+            sources=sorted(glob("native/**/*.c", recursive=True)),
+            depends=sorted(glob("native/**/*.h", recursive=True)),
             include_dirs=["native"],
             extra_compile_args=flags,
             extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],

@@ -205,7 +205,8 @@ def cells_first(tensor: NDArray[Any], level: Level) -> Float32:
     """View the tensor as (cells, channels)."""
     if level.layout == "nchw":
         planes: Float32 = tensor.reshape(-1, level.cells)
-        return planes.T
+        transposed: Float32 = planes.T
+        return transposed
     cells: Float32 = tensor.reshape(level.cells, -1)
     return cells
 
