@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import stat
 
 DEFAULT_ENDPOINT = "ipc:///run/npud/detections"
 _MAX_IPC_PATH = 107  # bytes of sun_path, less the final zero
+_PROBE_S = 0.2
 _TCP = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _EXPECTED = 'expected "ipc:///path", "ipc://@name" or "tcp://host:port"'
 
@@ -43,14 +45,21 @@ def silence_hint(endpoint: str) -> str:
 
 
 def _socket_hint(path: str) -> str:
+    """Say what is wrong with a Unix socket, by connecting to it."""
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.settimeout(_PROBE_S)
     try:
-        mode = os.stat(path).st_mode
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return f"{path} is not a socket: is this the endpoint that npud publishes on?"
+        probe.connect(path)
     except FileNotFoundError:
         return f"{path} does not exist: is npud running, and does it publish there?"
+    except PermissionError:
+        return f"no permission to use {path}: is this user in the group of the socket?"
+    except ConnectionRefusedError:
+        return f"nobody listens on {path}: npud has ended without removing it"
     except OSError as error:
-        return f"{path}: {error.strerror}: may this user enter its directory?"
-    if not stat.S_ISSOCK(mode):
-        return f"{path} is not a socket: is this the endpoint that npud publishes on?"
-    if not os.access(path, os.W_OK):
-        return f"no permission to write to {path}: is this user in the group of the socket?"
-    return "the socket is there: is npud still running, or is it stopped or hanging?"
+        return f"{path}: {error.strerror or error}: is npud hanging?"
+    finally:
+        probe.close()
+    return "npud listens there but says nothing: is it stopped or hanging?"

@@ -22,7 +22,7 @@ _MAX_CAMERAS = 256
 _BUFFER, _BUFFER_WITH_FRAMES = 1000, 100  # messages; a frame is a hundred times larger
 _GRACE_MS = 100  # a process that was suspended gets this to read what came meanwhile
 
-M = TypeVar("M", bound=Message)
+M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 
 @overload
@@ -79,7 +79,7 @@ def subscribe(
     )
 
 
-class Subscriber(Generic[M]):
+class Subscriber(Generic[M_co]):
     """An iterator over the messages of one endpoint, and a context manager that closes it.
 
     Iteration never ends by itself: it raises HeartbeatLost when nothing comes any more, and
@@ -147,7 +147,7 @@ class Subscriber(Generic[M]):
         track = self._tracks.get(camera)
         return track.status.labels if track is not None and track.status is not None else ()
 
-    def recv(self, timeout_s: float | None = None) -> M | None:
+    def recv(self, timeout_s: float | None = None) -> M_co | None:
         """Return the next message; None after `timeout_s` seconds (None waits, 0 only looks).
 
         Raises HeartbeatLost and SubscribeError just like iteration.
@@ -171,7 +171,7 @@ class Subscriber(Generic[M]):
         if self._owns_context:
             self._context.term()
 
-    def __enter__(self) -> Subscriber[M]:
+    def __enter__(self) -> Subscriber[M_co]:
         return self
 
     def __exit__(
@@ -182,21 +182,21 @@ class Subscriber(Generic[M]):
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[M]:
+    def __iter__(self) -> Iterator[M_co]:
         return self
 
-    def __next__(self) -> M:
+    def __next__(self) -> M_co:
         message = None if self._socket.closed else self.recv()
         if message is None:
             raise StopIteration
         return message
 
-    def _next_ready(self) -> M | None:
+    def _next_ready(self) -> M_co | None:
         if not self._ready:
             now_s = monotonic()
             for track in self._tracks.values():
                 self._ready.extend(track.ready(now_s))
-        return cast(M, self._ready.popleft()) if self._ready else None
+        return cast(M_co, self._ready.popleft()) if self._ready else None
 
     def _wait(self, end_s: float) -> bool:
         """Wait until a message is there (True), or something else is due (False)."""
