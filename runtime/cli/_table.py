@@ -65,7 +65,7 @@ class WatchTable:
         table = Table(
             box=box.SIMPLE_HEAD, expand=True, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
         )
-        table.add_column("camera", no_wrap=True, max_width=16)
+        table.add_column("camera", no_wrap=True, max_width=12, overflow="ellipsis")
         table.add_column("state", no_wrap=True, min_width=8)
         for name in _NUMBERS:
             table.add_column(name, justify="right", no_wrap=True)

@@ -46,8 +46,20 @@ def _check_cameras(
 @click.command(name="watch", epilog="Ends with Ctrl-C, or after --seconds.")
 @click.argument("endpoint", default=npud.DEFAULT_ENDPOINT, callback=_check_endpoint)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per frame.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so long.")
-@click.option("--camera", "cameras", multiple=True, callback=_check_cameras, help="Only this one.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="End after N seconds; exit code 1 if no frame came.",
+)
+@click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    metavar="NAME",
+    callback=_check_cameras,
+    help="Only this camera; may be given several times.",
+)
 def command(endpoint: str, as_json: bool, seconds: float | None, cameras: tuple[str, ...]) -> None:
     """Watch what a running npud publishes, live.
 
