@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from wire_publisher import LABELS, MODEL, Wire
 
 import npud
 from npud import HeartbeatLost, StatusMessage, SubscribeError
 from npud.wire import encode
+from tests.wire_publisher import LABELS, MODEL, Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
-from wire_publisher import LABELS, Wire
 
 from npud import SubscribeError
 from runtime.cli._table import WatchTable, objects_text
 from runtime.cli.watch import command
+from tests.wire_publisher import LABELS, Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 WATCH = [sys.executable, "-c", "from runtime.cli.watch import command; command()"]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
-from wire_publisher import LABELS, MODEL, Wire, detections
 
 from npud import Detections, PublishError, SubscribeError
 from npud.endpoints import endpoint_problem, silence_hint
 from npud.wire import decode, encode, new_session, topic_of, valid_camera_name
+from tests.wire_publisher import LABELS, MODEL, Wire, detections
 
 
 @pytest.fixture(scope="module")
