@@ -131,7 +131,7 @@ def draw_bus(pen: Pen, look: Look, phase: float) -> None:
     pen.rect(-4, 0.35, 8.0, 0.3, shade(look.main, 0.55))
     pen.rect(-4, 1.05, 8.02, 0.16, look.third)
     glass = (130, 220, 245) if pen.light.lamps else GLASS
-    for x in np.arange(-3.75, 2.4, 1.05):
+    for x in np.arange(-3.7, 2.4, 1.05):
         points = [(x, 1.5), (x + 0.92, 1.5), (x + 0.92, 2.5), (x, 2.5)]
         pen.poly(points, glass, lit=pen.light.lamps)
     for x in (-0.55, 2.62):
