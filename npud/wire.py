@@ -49,12 +49,13 @@ def topic_of(kind: str, camera: str) -> bytes:
 
 
 def encode(message: Message) -> tuple[bytes, bytes]:
-    """Return the two parts to send; floats go as float32, which boxes and scores are anyway.
+    """Return the two parts to send.  Boxes and scores go as the float32 that they are.
 
     Raises PublishError for a bad camera name, TypeError for a value that is no plain Python type.
     """
     values = {"v": VERSION, **message.to_wire()}
-    payload = cast(bytes, msgpack.packb(values, use_single_float=True))
+    single = message.kind == DetectionsMessage.kind
+    payload = cast(bytes, msgpack.packb(values, use_single_float=single))
     return topic_of(message.kind, message.camera), payload
 
 

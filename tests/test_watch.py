@@ -70,7 +70,7 @@ def test_the_table_as_it_looks(wire):
     assert shown(table) == [
         "camera  state      fps  p50 ms  p99 ms  dropped  lost  objects now",
         "─" * 80,
-        "front   ok        29.5    11.8    15.2        1     0  2 person, 1 car",
+        "front   ok        30.0    11.8    15.2        1     0  2 person, 1 car",
         "",
         "model yolo26n@0123456789ab · ipc:///run/npud/detections",
     ]
@@ -90,6 +90,15 @@ def test_silence_is_shown_and_ends(wire):
     table.add(wire.make_status())
     assert "ok" in shown(table)[2]
     assert "no message" not in "\n".join(shown(table))
+
+
+def test_a_daemon_that_said_goodbye_is_stopped_not_silent(wire):
+    now = 0.0
+    table = WatchTable("tcp://board:5555", clock=lambda: now)
+    table.add(wire.make_status(state="stopped", reason="npud was stopped"))
+    now = 60.0
+    assert "stopped" in shown(table)[2]
+    assert shown(table)[-1] == "front: npud was stopped"
 
 
 def test_cameras_with_the_same_trouble_share_a_line(wire):

@@ -1,6 +1,8 @@
 import json
+import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -302,3 +304,18 @@ def test_silence_hints_look_at_the_socket(tmp_path):
     (tmp_path / "file").touch()
     assert "not a socket" in silence_hint(f"ipc://{tmp_path}/file")
     assert "firewall" in silence_hint("tcp://10.0.0.1:5555")
+
+
+def test_the_examples_in_the_documentation_are_messages():
+    text = (Path(__file__).resolve().parent.parent / "docs" / "wire-format.md").read_text()
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+    payloads = [msgpack.packb(block) for block in blocks]
+    detections, status = (
+        decode([f"{kind}/front".encode(), payload])
+        for kind, payload in zip(("detections", "status"), payloads, strict=True)
+    )
+    assert status.labels[detections.class_ids[0]] == "person"
+    for message, block in ((detections, blocks[0]), (status, blocks[1])):
+        assert set(message.to_wire()) | {"v"} == set(block)
+    for key in {*blocks[0], *blocks[1], "jpeg"}:
+        assert f"`{key}`" in text

@@ -74,13 +74,13 @@ class Wire:
             "manifest": "0123456789ab",
             "width": 1920,
             "height": 1080,
-            "fps": 29.5,
+            "fps": 29.97,
             "captured": 300,
             "published": 299,
             "dropped": 1,
             "latency_us": {"p50": 11800, "p95": 13100, "p99": 15200, "max": 16400},
             "timing_us": dict(zip(STAGES, (120, 310, 9800, 45))),
-            "temperatures_c": {"soc": 51.5},
+            "temperatures_c": {"soc": 51.3},
         }
         return StatusMessage(**values | changes)
 

@@ -28,6 +28,12 @@ class _Camera:
         self.lost = 0
         self.heard_s = 0.0
 
+    def silent_s(self, now_s: float) -> float:
+        """Seconds without a message, 0 while that is as it should be."""
+        silent_s = now_s - self.heard_s
+        stopped = self.status is not None and self.status.state == "stopped"
+        return 0.0 if stopped or silent_s < _SILENT_S else silent_s
+
 
 class WatchTable:
     """Collects messages with `add`, and shows what they say with `render`.
@@ -73,8 +79,8 @@ class WatchTable:
         notes: dict[tuple[str, str], list[str]] = {}  # (text, style) -> the cameras it is true of
         for name in sorted(self._cameras):
             camera = self._cameras[name]
-            silent_s = self._clock() - camera.heard_s
-            table.add_row(name, *_cells(camera, silent_s > _SILENT_S))
+            silent_s = camera.silent_s(self._clock())
+            table.add_row(name, *_cells(camera, silent_s > 0))
             note = self._note(camera, silent_s)
             if note:
                 notes.setdefault(note, []).append(name)
@@ -86,7 +92,7 @@ class WatchTable:
     def _note(self, camera: _Camera, silent_s: float) -> tuple[str, str] | None:
         """Return what there is to say about a camera that is not well, and its style."""
         status = camera.status
-        if silent_s > _SILENT_S:
+        if silent_s > 0:
             return f"no message for {silent_s:.0f} s: {self._hint()}", "red"
         if status and status.state != "ok" and status.reason:
             return printable(status.reason), _STYLES[status.state]
