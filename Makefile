@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
 
-.PHONY: help demo test build lint format sanitize clean
+.PHONY: help demo test build lint format docs sanitize clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -34,6 +34,10 @@ lint: build
 format: build
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
+
+# The pages that are printed from the code.
+docs: build
+	$(BIN)/python -m runtime.config > docs/config.md
 
 # The native code under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the tree.
 sanitize: build

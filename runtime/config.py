@@ -14,7 +14,8 @@ import npud
 from npud.errors import ConfigError
 from npud.wire import MAX_LIST, valid_camera_name
 from runtime.models.manifest import Input
-from runtime.validate import convert, nearest
+from runtime.preprocess import InputSpec
+from runtime.validate import TOML_NAMES, convert, nearest
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 
@@ -118,7 +119,10 @@ def parse(raw: dict[str, Any], where: str = "config") -> Config:
         if name not in known:
             raise ConfigError(f"{where}: {name}: unknown table{nearest(name, known)}")
         if not isinstance(value, dict):
-            raise ConfigError(f"{where}: {name}: expected a table, got {type(value).__name__}")
+            kind = type(value).__name__
+            raise ConfigError(
+                f"{where}: {name}: expected a table, got {TOML_NAMES.get(kind, kind)}"
+            )
     sections: dict[str, Any] = {
         name: convert(raw[name], kind, f"{where}: {name}")
         for name, kind in SECTIONS.items()
@@ -166,15 +170,17 @@ def document() -> str:
 
 
 def _row(field: Any) -> str:
-    kind = field.type
-    description = (getattr(kind, "extra_json_schema", None) or {}).get("description", "")
+    description = (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
+    default = field.default
+    if default is None:  # [model.input]: what the pre-processing does where nobody says
+        default = getattr(InputSpec, field.encode_name, None)
     if field.required:
-        default = "required"
-    elif not isinstance(field.default, (str, int, float, bool)):
-        default = "–"
+        shown = "required"
+    elif isinstance(default, (str, int, float, bool, tuple)):
+        shown = f"`{msgspec.json.encode(default).decode()}`"
     else:
-        default = f"`{msgspec.json.encode(field.default).decode()}`"
-    return f"| `{field.encode_name}` | {default} | {description} |"
+        shown = "–"
+    return f"| `{field.encode_name}` | {shown} | {description} |"
 
 
 if __name__ == "__main__":

@@ -155,12 +155,10 @@ def _read_activation(
     files: ModelFiles, outputs: tuple[TensorSpec, ...], size: tuple[int, int], hints: Hints
 ) -> Hints:
     """Look in the graph for what the class outputs come from; hints unchanged where it is mute."""
-    roles = recognise(outputs, size, dataclasses.replace(hints, activation="logits"))
-    origins = [
-        files.info.origins.get(outputs[level.cls].name)
-        for level in roles.levels
-        if level.cls is not None
-    ]
+    roles = recognise(outputs, size, dataclasses.replace(hints, activation="probabilities"))
+    if roles.head in ("flat", "end2end"):  # probabilities by definition
+        return hints
+    origins = [files.info.origins.get(outputs[level.cls].name) for level in roles.levels]
     ops = {origin.op if origin else "" for origin in origins}
     if len(ops) != 1 or (op := ops.pop()) not in LAST_OPS:
         return hints

@@ -48,7 +48,7 @@ def convert(value: Any, kind: type[T], where: str) -> T:
 
 
 def _explain(message: str, value: Any, kind: type[Any], where: str) -> str:
-    """Msgspec's "Expected `float`, got `str` - at `$.a.b`" in the words of TOML, with the key first."""
+    """Put msgspec's "Expected `float`, got `str` - at `$.a`" into TOML's words, key first."""
     text, _, path = message.partition(" - at `$")
     keys = [key for key in re.split(r"[.\[\]]+", path.rstrip("`")) if key]
     here: Any = kind

@@ -1,0 +1,220 @@
+"""The daemon as it runs on a board: a real process, real sockets, real subscribers."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import npud
+from npud import DetectionsMessage, FrameMessage, StatusMessage
+from runtime.scenes import Street
+from tests.conftest import ROOT, Daemon
+from tests.test_cli import iou
+
+Start = Callable[..., Daemon]
+STREET = "synthetic:street?seed=3&size=640x480&fps=30"
+
+
+def receive(
+    endpoint: str, until: Callable[[npud.Message], bool], timeout_s: float = 20, **options: object
+) -> list[npud.Message]:
+    """All messages up to the first that `until` accepts."""
+    got: list[npud.Message] = []
+    deadline = time.monotonic() + timeout_s
+    with npud.subscribe(
+        endpoint, topics=("detections", "status", "frames"), **options
+    ) as subscriber:
+        while time.monotonic() < deadline:
+            message = subscriber.recv(timeout_s=0.5)
+            if message is not None:
+                got.append(message)
+                if until(message):
+                    return got
+    pytest.fail(f"not received within {timeout_s} s; got {len(got)} messages")
+
+
+def detections(messages: list[npud.Message]) -> list[DetectionsMessage]:
+    return [m for m in messages if isinstance(m, DetectionsMessage)]
+
+
+def test_what_the_generated_camera_shows_is_found(daemon: Start, endpoint: str) -> None:
+    started = daemon("-e", endpoint, "--every-frame", "-s", f"cam={STREET}&frames=60")
+    messages = detections(
+        receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.seq == 59)
+    )
+    assert started.process.wait(10) == 0, started.log
+    street = Street(3, (640, 480))
+    hits = total = 0
+    for message in messages:
+        _, truth = street.frame(message.frame)
+        for box, class_id in zip(truth.boxes, truth.class_ids):
+            total += 1
+            hits += any(
+                c == class_id and iou(list(b), box) > 0.5
+                for b, c in zip(message.boxes, message.class_ids)
+            )
+    assert total > 50
+    assert hits >= 0.8 * total
+
+
+def test_every_frame_of_files_is_published_once_in_order(daemon: Start, endpoint: str) -> None:
+    sources = ("-s", f"a={STREET}&frames=40", "-s", f"b={STREET}&frames=30")
+    last = {"a": 39, "b": 29}
+    seen: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
+    ended: dict[str, str] = {}
+
+    def until(message: npud.Message) -> bool:
+        if isinstance(message, DetectionsMessage):
+            seen[message.camera].append((message.seq, message.frame))
+        if isinstance(message, StatusMessage) and message.state == "stopped":
+            ended[message.camera] = message.reason
+        return len(ended) == 2
+
+    started = daemon("-e", endpoint, "--every-frame", *sources)
+    receive(endpoint, until)
+    assert started.process.wait(10) == 0, started.log
+    for camera, pairs in seen.items():
+        first = pairs[0][0]  # those before the subscriber came are gone
+        assert pairs == [(i, i) for i in range(first, last[camera] + 1)]
+    assert "ended after 40 frames" in ended["a"]
+
+
+def test_a_slow_model_drops_frames_and_counts_them(daemon: Start, endpoint: str) -> None:
+    daemon("-e", endpoint, "-s", "fast=synthetic:street?seed=1&size=320x240&fps=500")
+    messages = detections(
+        receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.frame > 300)
+    )
+    first, last = messages[0], messages[-1]
+    assert all(m.lost == 0 for m in messages)
+    assert last.seq - first.seq == len(messages) - 1
+    assert last.dropped > first.dropped
+    # every captured frame is published, dropped, or one of the few still on their way
+    assert last.frame + 1 - (last.seq + 1) - last.dropped in range(3)
+
+
+def test_a_late_joiner_has_labels_and_pictures_at_once(daemon: Start, endpoint: str) -> None:
+    daemon("-e", endpoint, "-s", f"cam={STREET}", "--frames")
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+    joined = time.monotonic()
+    messages = receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and bool(m.labels))
+    assert time.monotonic() - joined < 1.5
+    messages = receive(endpoint, lambda m: isinstance(m, FrameMessage))
+    picture = messages[-1]
+    assert isinstance(picture, FrameMessage)
+    pixels = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    expected, _ = Street(3, (640, 480)).frame(picture.frame)
+    assert np.abs(pixels.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_within_two_seconds_and_leaves_nothing(
+    daemon: Start, endpoint: str, number: int
+) -> None:
+    started = daemon("-e", endpoint, "-s", f"a={STREET}", "-s", f"b={STREET}")
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+    begin = time.monotonic()
+    assert started.stop(number) == 0, started.log
+    assert time.monotonic() - begin < 2
+    assert list(Path(endpoint.removeprefix("ipc://")).parent.iterdir()) == []
+    assert "Traceback" not in started.log
+
+
+def test_after_a_kill_the_next_one_starts(daemon: Start, endpoint: str) -> None:
+    for _ in range(2):
+        started = daemon("-e", endpoint, "-s", f"cam={STREET}")
+        receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+        started.stop(signal.SIGKILL)
+    assert started.process.returncode == -signal.SIGKILL
+
+
+def test_the_same_endpoint_twice_is_refused_and_the_first_goes_on(
+    daemon: Start, endpoint: str
+) -> None:
+    first = daemon("-e", endpoint, "-s", f"cam={STREET}")
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+    second = daemon("-e", endpoint, "-s", f"cam={STREET}")
+    assert second.process.wait(10) == 1
+    assert second.log == (
+        f"npud: error: publish.endpoint: {endpoint} is in use: another npud runs there; "
+        "stop it or choose another endpoint\n"
+    )
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+    assert first.process.poll() is None
+
+
+def test_a_tcp_port_in_use_is_refused(daemon: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        started = daemon("-e", endpoint, "-s", f"cam={STREET}")
+        assert started.process.wait(10) == 1
+        assert f"{endpoint} is in use" in started.log
+
+
+def test_a_foreign_listener_keeps_its_socket(daemon: Start, endpoint: str) -> None:
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(endpoint.removeprefix("ipc://"))
+        taken.listen()
+        started = daemon("-e", endpoint, "-s", f"cam={STREET}")
+        assert started.process.wait(10) == 1
+        assert "is in use" in started.log
+    assert Path(endpoint.removeprefix("ipc://")).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="setpriv is Linux's")
+def test_no_permission_on_the_path_is_one_line(daemon: Start, tmp_path: Path) -> None:
+    if subprocess.run(["setpriv", "--reuid=65534", "true"], capture_output=True).returncode:
+        pytest.skip("needs root, to become somebody else")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    code = (
+        "import os, sys\n"
+        "import runtime.service, runtime.cli.run, runtime.backends.onnx, zmq, cv2\n"
+        "os.setuid(65534)\n"
+        f"sys.argv = ['npud', 'run', '-e', 'ipc://{closed}/x']\n"
+        "from runtime.cli import main; main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(
+        f"npud: error: publish.endpoint: cannot bind ipc://{closed}/x: Permission denied"
+    )
+
+
+def test_a_video_that_ends_is_said(daemon: Start, endpoint: str) -> None:
+    started = daemon("-e", endpoint, "-s", f"cam={STREET}&frames=5")
+    assert started.process.wait(10) == 1
+    assert "npud: error: camera.cam.url: synthetic:street" in started.log
+    assert "ended after 5 frames" in started.log
+    assert "Traceback" not in started.log
+
+
+def test_a_stopped_subscriber_slows_nobody(daemon: Start, endpoint: str) -> None:
+    """A short version of the ten seconds that are measured by hand: see docs/testing.md."""
+    started = daemon("-e", endpoint, "-s", f"cam={STREET}", "--frames")
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+    listen = [sys.executable, "examples/subscribe.py", endpoint]
+    with subprocess.Popen(listen, cwd=ROOT, stdout=subprocess.PIPE) as stuck:
+        assert stuck.stdout is not None
+        stuck.stdout.readline()
+        stuck.send_signal(signal.SIGSTOP)
+        try:
+            before = started.rss_kib()
+            got = detections(
+                receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.seq > 150)
+            )
+            assert all(m.lost == 0 for m in got)
+            assert got[-1].dropped - got[0].dropped <= 0.1 * len(got)
+            assert started.rss_kib() - before < 60_000  # send_buffer × a picture, at most
+        finally:
+            stuck.kill()

@@ -1,0 +1,81 @@
+"""Mailboxes: latest wins, no camera starves, and a lossless one loses nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from runtime.frame import Frame
+from runtime.mailbox import Mailboxes
+
+PIXELS = np.zeros((8, 8, 3), np.uint8)
+
+
+def frame(camera: str, index: int) -> Frame:
+    return Frame(PIXELS, camera, index)
+
+
+def test_the_latest_frame_wins_and_the_drop_is_told() -> None:
+    boxes = Mailboxes()
+    assert not boxes.put(frame("a", 0))
+    assert boxes.put(frame("a", 1))
+    taken = boxes.take(0)
+    assert taken is not None
+    assert taken.index == 1
+    assert boxes.take(0) is None
+    assert boxes.idle()
+
+
+def test_a_fast_camera_does_not_starve_a_slow_one() -> None:
+    boxes = Mailboxes()
+    boxes.put(frame("slow", 0))
+    order = []
+    for index in range(6):
+        boxes.put(frame("fast", index))
+        if taken := boxes.take(0):
+            order.append(taken.camera)
+            if taken.camera == "slow":
+                boxes.put(frame("slow", index))
+    assert order == ["slow", "fast"] * 3
+
+
+def test_lossless_gives_every_frame_in_order_to_many_takers() -> None:
+    boxes = Mailboxes(lossless=True)
+    seen: dict[str, list[int]] = {"a": [], "b": []}
+    count, lock = 300, threading.Lock()
+
+    def put(camera: str) -> None:
+        for index in range(count):
+            assert not boxes.put(frame(camera, index))
+
+    def take() -> None:
+        while (taken := boxes.take(0.5)) is not None:
+            with lock:
+                seen[taken.camera].append(taken.index)
+            boxes.done(taken.camera)
+
+    threads = [threading.Thread(target=put, args=(c,)) for c in seen]
+    threads += [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert seen == {"a": list(range(count)), "b": list(range(count))}
+    assert boxes.idle()
+
+
+def test_closing_wakes_everybody() -> None:
+    boxes = Mailboxes(lossless=True)
+    boxes.put(frame("a", 0))
+    waiting = [
+        threading.Thread(target=boxes.put, args=(frame("a", 1),)),
+        threading.Thread(target=Mailboxes().take, args=(0.1,)),
+    ]
+    for thread in waiting:
+        thread.start()
+    boxes.close()
+    for thread in waiting:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert boxes.take(0) is None
