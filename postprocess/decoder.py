@@ -76,8 +76,8 @@ class Decoder:
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Detections:
         """Decode one frame: boxes in model-input pixels, unclipped, best score first.
 
-        `tensors` are C-contiguous, in the order, shapes and dtypes of the specs.  Raises
-        ModelError naming the tensor, what was expected and what came.
+        `tensors` are C-contiguous and aligned, in the order, shapes and dtypes of the specs.
+        Raises ModelError naming the tensor, what was expected and what came.
         """
         limit = min(self.options.max_detections, self.plan.cells)
         boxes = np.empty((limit, 4), np.float32)
@@ -102,6 +102,10 @@ class Decoder:
                 raise ModelError(f"{expected}, got {tensor.shape} {tensor.dtype.name}")
             if not tensor.flags.c_contiguous:
                 raise ModelError(f"{expected} C-contiguous, got strides {tensor.strides}")
+            if not tensor.flags.aligned:
+                raise ModelError(
+                    f"{expected} aligned to {tensor.itemsize} bytes, got an odd address"
+                )
 
 
 def make_decoder(

@@ -120,6 +120,8 @@ def _flat_plan(
     input_size: tuple[int, int],
     hints: Hints,
 ) -> HeadPlan:
+    if objectness and hints.activation == "logits":
+        raise ModelError("a flat head with objectness has probabilities, the hint says logits")
     return HeadPlan(
         head="flat",
         input_size=input_size,

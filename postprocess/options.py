@@ -27,7 +27,8 @@ class Options:
     suppressed at IoU > threshold (so 1 suppresses nothing).  `max_detections` cuts after NMS.
     `nms` compares boxes of the same class, of all classes, or not at all.  `sigmoid` "table"
     interpolates linearly between `table_size` steps on [-10, 10] and saturates outside (error
-    ≤ step² · 0.0962 / 8 inside, ≤ 4.54e-5 outside); "exact" is right to float32 rounding.
+    ≤ step² · 0.0962 / 8 inside, ≤ 4.54e-5 outside, plus 1.5e-7 of float32 rounding); "exact" is
+    right to 1.5e-7.
 
     Raises ConfigError for a value out of range, naming the key.
     """

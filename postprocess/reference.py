@@ -66,10 +66,12 @@ def nms(
     """
     usable = np.flatnonzero(~np.isnan(scores) & np.isfinite(boxes).all(axis=1))
     order = usable[np.lexsort((usable, class_ids[usable], -scores[usable]))]
+    if mode == "none":
+        return order[:max_detections]
     kept: list[int] = []
     for index in order:
-        rivals = [k for k in kept if mode != "class" or class_ids[k] == class_ids[index]]
-        if mode == "none" or not _overlaps(boxes[index], boxes[rivals], iou_threshold):
+        rivals = [k for k in kept if mode == "agnostic" or class_ids[k] == class_ids[index]]
+        if not _overlaps(boxes[index], boxes[rivals], iou_threshold):
             kept.append(int(index))
         if len(kept) == max_detections:
             break
@@ -137,10 +139,7 @@ class ReferenceEngine:
         return len(kept)
 
     def _check(self, tensors: Sequence[NDArray[Any]]) -> None:
-        if len(tensors) != len(self._specs) or any(
-            t.shape != s.shape or t.dtype != s.dtype or not t.flags.c_contiguous
-            for t, s in zip(tensors, self._specs)
-        ):
+        if len(tensors) != len(self._specs) or not all(map(_fits, tensors, self._specs)):
             raise ValueError("the tensors do not fit the model's outputs")
 
     def _read(self, tensors: Sequence[NDArray[Any]]) -> tuple[Float32, Float32, Integers]:
@@ -199,6 +198,16 @@ class ReferenceEngine:
             order = order[: int(np.flatnonzero(order == kept[-1])[0])]
         with self._lock:
             self.nonfinite += int((~finite[order]).sum())
+
+
+def _fits(tensor: object, spec: TensorSpec) -> bool:
+    return (
+        isinstance(tensor, np.ndarray)
+        and tensor.shape == spec.shape
+        and tensor.dtype == spec.dtype
+        and tensor.flags.c_contiguous
+        and tensor.flags.aligned
+    )
 
 
 def cells_first(tensor: NDArray[Any], level: Level) -> Float32:

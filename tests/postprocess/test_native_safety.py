@@ -1,0 +1,199 @@
+"""The C extension as such: memory, threads, references, refusal of what does not fit."""
+
+import gc
+import sys
+import threading
+
+import numpy as np
+import pytest
+from heads import grid_model, single_model
+
+from postprocess import _native
+from postprocess.native import NativeEngine
+from postprocess.options import Options
+
+GUARD = 64
+
+
+def busy_model(layout="nchw", head="dfl"):
+    model = grid_model(head, layout, (320, 320), classes=20)
+    rng = np.random.default_rng(1)
+    for name, tensor in model.by_role.items():
+        tensor[...] = rng.normal(-2.5 if name.startswith("cls") else 1.0, 1.5, tensor.shape)
+    return model
+
+
+def guarded(shape, dtype):
+    """A contiguous array inside a larger buffer of 0xA5 bytes; (array, whole buffer)."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.full(size + 2 * GUARD, 0xA5, np.uint8)
+    return raw[GUARD : GUARD + size].view(dtype).reshape(shape), raw
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("head", ["dfl", "ltrb"])
+@pytest.mark.parametrize("limit", [1, 7, 300])
+def test_nothing_is_written_beside_the_results(layout, head, limit):
+    model = busy_model(layout, head)
+    engine = NativeEngine(model.plan, model.specs, Options(max_detections=limit))
+    boxes, raw_boxes = guarded((limit, 4), np.float32)
+    scores, raw_scores = guarded((limit,), np.float32)
+    class_ids, raw_ids = guarded((limit,), np.int32)
+    inputs = [guarded(tensor.shape, np.float32) for tensor in model.tensors]
+    for (array, _), tensor in zip(inputs, model.tensors):
+        array[...] = tensor
+    count = engine.decode([array for array, _ in inputs], boxes, scores, class_ids)
+    assert 0 < count <= limit
+    for raw in (raw_boxes, raw_scores, raw_ids, *(raw for _, raw in inputs)):
+        assert (raw[:GUARD] == 0xA5).all()
+        assert (raw[-GUARD:] == 0xA5).all()
+    for array, raw, width in (
+        (scores, raw_scores, 4),
+        (class_ids, raw_ids, 4),
+        (boxes, raw_boxes, 16),
+    ):
+        assert (raw[GUARD + count * width : GUARD + array.nbytes] == 0xA5).all()
+
+
+def test_two_threads_on_one_decoder():
+    models = [busy_model("nchw"), busy_model("nhwc")]
+    models[1] = type(models[0])(
+        models[0].plan, models[0].specs, [t[:, ::-1].copy() for t in models[0].tensors]
+    )
+    decoder = models[0].decoder("native")
+    expected = [decoder(model.tensors) for model in models]
+    failures = []
+
+    def work(index):
+        for _ in range(200):
+            found = decoder(models[index].tensors)
+            if found.boxes.tobytes() != expected[index].boxes.tobytes():
+                failures.append(index)
+
+    threads = [threading.Thread(target=work, args=(i % 2,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_repeated_calls_give_the_same_bytes():
+    model = busy_model()
+    decoder = model.decoder("native")
+    first = decoder(model.tensors)
+    for _ in range(5):
+        again = decoder(model.tensors)
+        assert again.boxes.tobytes() == first.boxes.tobytes()
+        assert again.scores.tobytes() == first.scores.tobytes()
+
+
+def test_no_references_are_kept():
+    model = busy_model()
+    decoder = model.decoder("native")
+    arrays = [*model.tensors]
+    before = [sys.getrefcount(array) for array in arrays]
+    for _ in range(10):
+        decoder(model.tensors)
+        with pytest.raises(ValueError, match="tensor"):
+            decoder._engine.decode(model.tensors[:2], None, None, None)
+    assert [sys.getrefcount(array) for array in arrays] == before
+    assert sys.getrefcount(_native.Decoder) < 1000
+    for _ in range(50):
+        model.decoder("native")
+    gc.collect()
+
+
+def test_memory_is_freed():
+    resource = pytest.importorskip("resource")
+    model = single_model((1, 84, 136_000), (2560, 2560))  # P2 to P5 of a large input
+    for _ in range(5):
+        model.decoder("native")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(60):
+        model.decoder("native")(model.tensors)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+GOOD = {
+    "head": "ltrb",
+    "num_classes": 3,
+    "logits": True,
+    "threshold": 0.0,
+    "score_floor": 0.25,
+    "iou_threshold": 0.5,
+    "max_detections": 10,
+    "nms": 0,
+    "table_size": 1024,
+    "outputs": ((1, 4, 2, 2), (1, 3, 2, 2)),
+    "levels": ((2, 2, 8, 0, (0, 0, 1, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),),
+}
+
+
+def test_the_constructor_accepts_what_fits():
+    assert _native.Decoder(**GOOD).nonfinite == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head": "unknown"},
+        {"num_classes": 0},
+        {"num_classes": 4},
+        {"num_classes": 4096},
+        {"max_detections": 0},
+        {"nms": 3},
+        {"nms": -1},
+        {"table_size": -1},
+        {"outputs": ()},
+        {"outputs": ((1, 4, 2, 2),)},
+        {"outputs": ((1, 4, 2, -2), (1, 3, 2, 2))},
+        {"outputs": ((1, 4, 2, 2), (1, 2**40, 2**40, 2))},
+        {"outputs": (5, (1, 3, 2, 2))},
+        {"levels": ()},
+        {"levels": GOOD["levels"] * 7},
+        {"levels": ((2, 3, 8, 0, (0, 0, 1, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((65536, 65536, 8, 0, (0, 0, 0, 0), (1, 0, 0, 0), (-1, 0, 0, 0)),)},
+        {"levels": ((2**30, 4, 8, 0, (0, 0, 0, 0), (1, 0, 0, 0), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, (0, 1, 1, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, (0, 0, 2, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, (0, 0, 1, 4), (1, -1, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, (0, 0, 1, 4), (2, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, (0, 0, 1, 4), (1, 0, 1, 4), (1, 12, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, (0, 0, 1, -4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2, 8, 0, 7, (1, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": ((2, 2),)},
+        {"head": "dfl"},
+        {"head": "end2end"},
+    ],
+)
+def test_the_constructor_refuses_what_would_read_outside(change):
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        _native.Decoder(**GOOD | change)
+
+
+def test_decode_refuses_wrong_results():
+    decoder = _native.Decoder(**GOOD)
+    tensors = [np.zeros((1, 4, 2, 2), np.float32), np.zeros((1, 3, 2, 2), np.float32)]
+    boxes, scores = np.zeros((10, 4), np.float32), np.zeros(10, np.float32)
+    class_ids = np.zeros(10, np.int32)
+    assert decoder.decode(tensors, boxes, scores, class_ids) == 4
+    for wrong in (
+        (boxes[:9], scores, class_ids),
+        (boxes[:, :3].copy(), scores, class_ids),
+        (boxes, scores[:5], class_ids),
+        (boxes, scores, class_ids.astype(np.int64)),
+        (boxes, class_ids, class_ids),
+        (boxes.reshape(-1), scores, class_ids),
+    ):
+        with pytest.raises(ValueError, match=r"expected|room"):
+            decoder.decode(tensors, *wrong)
+    scores.flags.writeable = False
+    with pytest.raises((ValueError, BufferError)):
+        decoder.decode(tensors, boxes, scores, class_ids)
+    with pytest.raises(TypeError):
+        decoder.decode(tensors, boxes)
+    with pytest.raises(TypeError):
+        decoder.decode(3, boxes, scores, class_ids)
+    with pytest.raises(TypeError):
+        decoder.decode([1, 2], boxes, scores, class_ids)
