@@ -47,7 +47,8 @@ class Detections:
         """Convert to `supervision.Detections`; raises ImportError where it is not installed."""
         import supervision  # optional, heavy: loaded only by those who ask for it
 
-        data = {"class_name": np.array([label_of(labels, int(c)) for c in self.class_ids])}
+        names = [label_of(labels, int(c)) for c in self.class_ids]
+        data = {"class_name": np.array(names, dtype=np.str_)}
         return supervision.Detections(
             xyxy=self.boxes, confidence=self.scores, class_id=self.class_ids.astype(int), data=data
         )
