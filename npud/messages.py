@@ -152,10 +152,8 @@ class DetectionsMessage:
 class StatusMessage:
     """How one camera is doing, once a second: state, labels of its model, rates and delays.
 
-    `state` is starting, ok, degraded or stopped; `reason` says why when it is not ok.  `fps` is
-    published messages per second; captured, published and dropped count frames since the daemon
-    started; `latency_us` (p50, p95, p99, max) is capture to publication; `timing_us` has the mean
-    of each stage; `temperatures_c` is degrees Celsius by sensor.
+    `reason` says why the state is not ok; captured, published and dropped count frames since the
+    daemon started; `latency_us` is capture to publication; `timing_us` has the means of the stages.
     """
 
     kind: ClassVar[str] = "status"

@@ -128,7 +128,7 @@ def test_a_label_cannot_take_over_the_terminal(wire):
 
 def test_piped_it_is_json_lines(endpoint):
     done = subprocess.run(
-        [*WATCH, endpoint, "--seconds", "0.8"], env=ENV, capture_output=True, check=True, timeout=20
+        [*WATCH, endpoint, "--seconds", "0.5"], env=ENV, capture_output=True, check=True, timeout=20
     )
     messages = [json.loads(line) for line in done.stdout.splitlines()]
     assert {message["topic"] for message in messages} == {"detections/front", "detections/rear"}
