@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -17,6 +19,7 @@ from runtime.publish import Publisher
 
 log = logging.getLogger("npud")
 STATUS_S = 1.0
+IMPATIENT_S = 1.0
 DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=7")}
 
 
@@ -65,11 +68,20 @@ def _watch(pipeline: Pipeline, stop: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`; a second one ends the process at once."""
+    """SIGINT and SIGTERM set `stop`; one that comes more than IMPATIENT_S later ends the process.
+
+    Not any second one: timeout(1) and terminals send the same signal to process and group.
+    """
+    asked = 0.0
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
+        nonlocal asked
+        if not stop.is_set():
+            asked = time.monotonic()
+            stop.set()
+        elif time.monotonic() - asked > IMPATIENT_S:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

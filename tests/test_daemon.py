@@ -122,6 +122,7 @@ def test_a_signal_ends_it_within_two_seconds_and_leaves_nothing(
     started = daemon("-e", endpoint, "-s", f"a={STREET}", "-s", f"b={STREET}")
     receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
     begin = time.monotonic()
+    started.process.send_signal(number)  # twice, as timeout(1) does
     assert started.stop(number) == 0, started.log
     assert time.monotonic() - begin < 2
     assert list(Path(endpoint.removeprefix("ipc://")).parent.iterdir()) == []

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.live import Live
+from runtime.cli._table import WatchTable
 
 import npud
-from runtime.cli._table import WatchTable
 from runtime.draw import draw
 
 OUT = Path("out/demo.jpg")
@@ -51,7 +51,7 @@ def main() -> int:
 
 def watch(endpoint: str, seconds: float, daemon: subprocess.Popen[bytes]) -> int:
     """Show the live table and keep the best picture; returns how many messages came."""
-    table, count, best, frames = WatchTable(), 0, -1, 0
+    table, count, best, frames = WatchTable(endpoint), 0, -1, 0
     found: dict[int, npud.DetectionsMessage] = {}
     console = Console()
     topics = ("detections", "status", "frames")
