@@ -13,12 +13,12 @@ from typing import IO
 
 import zmq
 
+from npud.endpoints import endpoint_problem
 from npud.errors import ConfigError, PublishError
 from npud.messages import Message
 from npud.wire import encode
 from runtime.config import Publish
 
-IPC_PATH_MAX = 107  # sun_path of a Unix socket, less the final zero
 KEY = "publish.endpoint"
 
 
@@ -64,23 +64,22 @@ def _claim(settings: Publish) -> IO[str] | None:
 
     libzmq would silently take a Unix socket away from another process that listens on it.
     """
-    scheme, _, address = settings.endpoint.partition("://")
+    endpoint = settings.endpoint
+    scheme, _, address = endpoint.partition("://")
+    if (problem := endpoint_problem(endpoint)) or scheme not in ("ipc", "tcp"):
+        raise ConfigError(f"{KEY}: {problem or f'expected ipc:// or tcp://, got {endpoint!r}'}")
     if scheme == "tcp":
         _check_tcp(settings, address)
+    if scheme == "tcp" or address.startswith("@"):  # the kernel lets nobody else bind these
         return None
-    if scheme != "ipc" or not address:
-        raise ConfigError(
-            f"{KEY}: expected ipc://PATH or tcp://ADDRESS:PORT, got {settings.endpoint!r}"
-        )
-    if len(os.fsencode(address)) > IPC_PATH_MAX:
-        raise ConfigError(
-            f"{KEY}: expected a path of at most {IPC_PATH_MAX} bytes, got {address!r}"
-        )
     path = Path(address)
-    guard = _lock(settings.endpoint, path.with_name(path.name + ".lock"))
+    if path.exists() and not path.is_socket():  # libzmq would remove it
+        raise PublishError(f"{KEY}: {endpoint}: {path} exists and is not a socket")
+    guard = _lock(endpoint, path.with_name(path.name + ".lock"))
     if _answers(path):
+        Path(guard.name).unlink()
         guard.close()
-        raise PublishError(_in_use(settings.endpoint))
+        raise PublishError(_in_use(endpoint))
     return guard
 
 
@@ -115,10 +114,7 @@ def _answers(path: Path) -> bool:
 
 
 def _check_tcp(settings: Publish, address: str) -> None:
-    host, colon, port = address.rpartition(":")
-    if not colon or not (port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigError(f"{KEY}: expected tcp://ADDRESS:PORT, got {settings.endpoint!r}")
-    host = host.strip("[]")
+    host = address.rpartition(":")[0].strip("[]")
     try:
         private = ipaddress.ip_address(host).is_loopback
     except ValueError:

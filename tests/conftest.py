@@ -84,10 +84,10 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
 
 @pytest.fixture
-def npud(
+def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: npud("detect", …) -> (exit code, stdout, stderr)."""
+    """Run the command line in this process: command("detect", …) -> (exit code, stdout, stderr)."""
     from runtime.cli import main
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:

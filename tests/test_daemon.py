@@ -172,6 +172,17 @@ def test_a_foreign_listener_keeps_its_socket(daemon: Start, endpoint: str) -> No
     assert Path(endpoint.removeprefix("ipc://")).exists()
 
 
+def test_a_file_that_is_no_socket_is_left_alone(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("do not delete")
+    code, _, err = command("run", "-e", f"ipc://{precious}")
+    assert code == 1
+    assert err.endswith("exists and is not a socket\n")
+    assert precious.read_text() == "do not delete"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="setpriv is Linux's")
 def test_no_permission_on_the_path_is_one_line(daemon: Start, tmp_path: Path) -> None:
     if subprocess.run(["setpriv", "--reuid=65534", "true"], capture_output=True).returncode:

@@ -21,7 +21,7 @@ import onnxruntime as ort
 import pytest
 
 pytestmark = [pytest.mark.shared, pytest.mark.timeout(600)]
-Npud = Callable[..., tuple[int, str, str]]
+Command = Callable[..., tuple[int, str, str]]
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes (N, 4), scores (N,), class ids (N,)
 
 
@@ -122,14 +122,14 @@ EXTRA = [
 
 @pytest.mark.parametrize("name", NAMES + EXTRA)
 def test_detections_equal_an_independent_reference(
-    npud: Npud, shared: Path, variants: Path, name: str
+    command: Command, shared: Path, variants: Path, name: str
 ) -> None:
     base, _, cut = name.partition(".")
     path = (variants if cut else shared / "models") / f"{name}.onnx"
     photos = sorted((shared / "data/coco_val/images").glob("*.jpg"))[:10]
     images = [shared / "data/bus.jpg", *photos]
     iou = 1.0 if base == "yolo26n" else 0.45
-    code, out, err = npud("detect", path, *images, "--json", "--iou", iou)
+    code, out, err = command("detect", path, *images, "--json", "--iou", iou)
     assert (code, err) == (0, "")
     uncut = session(shared / "models" / f"{base}.onnx")
     results = json.loads(out)
@@ -142,10 +142,10 @@ def test_detections_equal_an_independent_reference(
     ("name", "iou", "expected"), [("yolov8n", 0.7, 0.447), ("yolo26n", 0.7, 0.465), ("yolov5n", 0.6, 0.320)]
 )  # fmt: skip
 def test_map_is_the_models_published_one(
-    npud: Npud, shared: Path, name: str, iou: float, expected: float
+    command: Command, shared: Path, name: str, iou: float, expected: float
 ) -> None:
     model, photos = shared / f"models/{name}.onnx", shared / "data/coco_val/images"
-    code, out, _ = npud("detect", model, photos, "--json", "--score", "0.001", "--iou", iou)
+    code, out, _ = command("detect", model, photos, "--json", "--score", "0.001", "--iou", iou)
     assert code == 0
     assert coco_map(shared / "data/coco_val/instances.json", json.loads(out)) == pytest.approx(
         expected, abs=0.003
