@@ -73,16 +73,22 @@ typedef struct {
     int bins;
 } npud_dfl_cell;
 
+/* A cell whose best class value reaches the threshold. */
+typedef struct {
+    uint32_t cell; /* within the block */
+    float best;
+} npud_hit;
+
 /* The inner loops; one table per instruction set, chosen once by npud_kernels_best(). */
 typedef struct {
     const char *name;
-    /* best[i] = largest of planes[c * plane_stride + i] for c < channels; NaN never counts, -inf
-     * where nothing counts.  cells ≤ NPUD_SCAN_BLOCK. */
-    void (*max_planes_f32)(const float *planes, size_t plane_stride, int channels, size_t cells,
-                           float *best);
-    /* The same for cells that lie row by row: rows[i * row_stride + c]. */
-    void (*max_rows_f32)(const float *rows, size_t row_stride, int channels, size_t cells,
-                         float *best);
+    /* The cells whose largest of planes[c * stride + i], c < channels, is ≥ threshold, ascending;
+     * NaN never counts.  cells ≤ NPUD_SCAN_BLOCK; returns the number of hits. */
+    size_t (*scan_planes_f32)(const float *planes, size_t stride, int channels, size_t cells,
+                              float threshold, npud_hit *hits);
+    /* The same for cells that lie row by row: rows[i * stride + c]. */
+    size_t (*scan_rows_f32)(const float *rows, size_t stride, int channels, size_t cells,
+                            float threshold, npud_hit *hits);
     /* distances[i] = the four expected bins Σ b·e_b / Σ e_b, e_b = exp(x_b - max x), both sums in
      * ascending order of b. */
     void (*dfl_f32)(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);

@@ -12,19 +12,17 @@ static int find(const float *values, size_t stride, int count, float wanted)
     return -1;
 }
 
-static size_t emit_hits(const npud_decoder *d, const npud_level *level, const float *best,
-                        uint32_t first, size_t cells, uint64_t *keys)
+static size_t emit_hits(const npud_decoder *d, const npud_level *level, uint32_t first,
+                        const npud_hit *hits, size_t hit_count, uint64_t *keys)
 {
     const float *cls = npud_view_f32(d, &level->cls);
     size_t count = 0;
-    for (size_t i = 0; i < cells; i++) {
-        if (!(best[i] >= d->threshold))
-            continue;
-        const float *cell = cls + (first + i) * level->cls.cell_stride;
-        int class_id = find(cell, level->cls.channel_stride, d->num_classes, best[i]);
-        if (class_id >= 0) /* all NaN: none */
-            keys[count++] = npud_key(best[i], (unsigned)class_id,
-                                     level->first_cell + first + (uint32_t)i);
+    for (size_t i = 0; i < hit_count; i++) {
+        uint32_t cell = first + hits[i].cell;
+        const float *values = cls + cell * level->cls.cell_stride;
+        int class_id = find(values, level->cls.channel_stride, d->num_classes, hits[i].best);
+        if (class_id >= 0) /* nothing but NaN at a threshold of -inf: none */
+            keys[count++] = npud_key(hits[i].best, (unsigned)class_id, level->first_cell + cell);
     }
     return count;
 }
@@ -33,17 +31,19 @@ static size_t scan_classes(const npud_decoder *d, const npud_level *level, uint6
 {
     const npud_view *view = &level->cls;
     const float *cls = npud_view_f32(d, view);
-    float best[NPUD_SCAN_BLOCK];
+    npud_hit hits[NPUD_SCAN_BLOCK];
     size_t count = 0;
     for (uint32_t first = 0; first < level->cells; first += NPUD_SCAN_BLOCK) {
-        size_t left = level->cells - first;
+        size_t left = level->cells - first, found;
         size_t cells = left < NPUD_SCAN_BLOCK ? left : NPUD_SCAN_BLOCK;
         const float *start = cls + first * view->cell_stride;
         if (view->cell_stride == 1)
-            d->kernels->max_planes_f32(start, view->channel_stride, d->num_classes, cells, best);
+            found = d->kernels->scan_planes_f32(start, view->channel_stride, d->num_classes, cells,
+                                                d->threshold, hits);
         else
-            d->kernels->max_rows_f32(start, view->cell_stride, d->num_classes, cells, best);
-        count += emit_hits(d, level, best, first, cells, keys + count);
+            found = d->kernels->scan_rows_f32(start, view->cell_stride, d->num_classes, cells,
+                                              d->threshold, hits);
+        count += emit_hits(d, level, first, hits, found, keys + count);
     }
     return count;
 }

@@ -10,8 +10,8 @@ static inline float larger(float a, float b) { return a > b ? a : b; } /* b wher
 static inline float smaller(float a, float b) { return a < b ? a : b; }
 
 /* Eight planes at a time: one load and store of `best` for eight values compared. */
-static void max_planes_f32(const float *planes, size_t stride, int channels, size_t cells,
-                           float *restrict best)
+static void max_planes(const float *planes, size_t stride, int channels, size_t cells,
+                       float *restrict best)
 {
     for (size_t i = 0; i < cells; i++)
         best[i] = -INF;
@@ -37,49 +37,76 @@ static void max_planes_f32(const float *planes, size_t stride, int channels, siz
     }
 }
 
-static float max_row(const float *row, int channels)
+static size_t scan_planes_f32(const float *planes, size_t stride, int channels, size_t cells,
+                              float threshold, npud_hit *hits)
 {
-    enum { WIDTH = 16 };
-    float m[WIDTH];
-    float best = -INF;
-    int c = 0;
-    for (int k = 0; k < WIDTH; k++)
-        m[k] = -INF;
-    for (; c + WIDTH <= channels; c += WIDTH)
-        for (int k = 0; k < WIDTH; k++)
-            m[k] = larger(row[c + k], m[k]);
-    for (; c < channels; c++)
-        best = larger(row[c], best);
-    for (int half = WIDTH / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; k++)
-            m[k] = larger(m[k + half], m[k]);
-    return larger(m[0], best);
+    enum { STEP = 16 };
+    float best[NPUD_SCAN_BLOCK];
+    size_t found = 0;
+    max_planes(planes, stride, channels, cells, best);
+    for (size_t first = 0; first < cells; first += STEP) {
+        size_t end = first + STEP < cells ? first + STEP : cells;
+        int any = 0;
+        for (size_t i = first; i < end; i++)
+            any |= best[i] >= threshold;
+        for (size_t i = first; any && i < end; i++)
+            if (best[i] >= threshold)
+                hits[found++] = (npud_hit){(uint32_t)i, best[i]};
+    }
+    return found;
 }
 
-static void max_rows_f32(const float *rows, size_t stride, int channels, size_t cells, float *best)
+/* Counting is a sum of integers, which compilers vectorise; a maximum of floats is not. */
+static size_t scan_rows_f32(const float *rows, size_t stride, int channels, size_t cells,
+                            float threshold, npud_hit *hits)
 {
-    for (size_t i = 0; i < cells; i++)
-        best[i] = max_row(rows + i * stride, channels);
+    size_t found = 0;
+    for (size_t i = 0; i < cells; i++) {
+        const float *row = rows + i * stride;
+        int passing = 0;
+        for (int c = 0; c < channels; c++)
+            passing += row[c] >= threshold;
+        if (!passing)
+            continue;
+        float best = -INF;
+        for (int c = 0; c < channels; c++)
+            best = larger(row[c], best);
+        hits[found++] = (npud_hit){(uint32_t)i, best};
+    }
+    return found;
+}
+
+/* The bins of the four sides side by side: x[4 * bin + side], less each side's maximum. */
+static void gather_bins(const npud_dfl_cell *cell, float *x)
+{
+    float top[SIDES];
+    for (int k = 0; k < SIDES; k++) {
+        const float *side = cell->first + (size_t)(k * cell->bins) * cell->channel_stride;
+        top[k] = -INF;
+        for (int b = 0; b < cell->bins; b++) {
+            float value = side[(size_t)b * cell->channel_stride];
+            top[k] = larger(value, top[k]);
+            x[SIDES * b + k] = value;
+        }
+    }
+    for (int b = 0; b < cell->bins; b++)
+        for (int k = 0; k < SIDES; k++)
+            x[SIDES * b + k] -= top[k];
 }
 
 static void dfl_f32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
+    float x[NPUD_MAX_BINS * SIDES];
     for (size_t i = 0; i < count; i++) {
-        const npud_dfl_cell *cell = &cells[i];
-        float x[NPUD_MAX_BINS][SIDES], top[SIDES], sum[SIDES], weighted[SIDES];
-        for (int k = 0; k < SIDES; k++)
-            top[k] = -INF, sum[k] = weighted[k] = 0.0f;
-        for (int k = 0; k < SIDES; k++)
-            for (int b = 0; b < cell->bins; b++)
-                x[b][k] = cell->first[(size_t)(k * cell->bins + b) * cell->channel_stride];
-        for (int b = 0; b < cell->bins; b++)
-            for (int k = 0; k < SIDES; k++)
-                top[k] = larger(x[b][k], top[k]);
-        for (int b = 0; b < cell->bins; b++)
+        int bins = cells[i].bins;
+        float sum[SIDES] = {0}, weighted[SIDES] = {0};
+        gather_bins(&cells[i], x);
+        for (int j = 0; j < SIDES * bins; j++)
+            x[j] = npud_exp_f32(x[j]);
+        for (int b = 0; b < bins; b++)
             for (int k = 0; k < SIDES; k++) {
-                float e = npud_exp_f32(x[b][k] - top[k]);
-                sum[k] = sum[k] + e;
-                weighted[k] = weighted[k] + e * (float)b;
+                sum[k] += x[SIDES * b + k];
+                weighted[k] += x[SIDES * b + k] * (float)b;
             }
         for (int k = 0; k < SIDES; k++)
             distances[i][k] = weighted[k] / sum[k];
@@ -109,5 +136,5 @@ static int overlaps(const npud_box_list *kept, size_t count, const npud_box *box
 }
 
 const npud_kernels npud_kernels_portable = {
-    "portable", max_planes_f32, max_rows_f32, dfl_f32, overlaps,
+    "portable", scan_planes_f32, scan_rows_f32, dfl_f32, overlaps,
 };
