@@ -123,6 +123,22 @@ def test_no_score_is_below_the_threshold(kernels):
     assert (found.scores >= np.float32(0.25)).all()
 
 
+def test_a_coarse_table_reports_no_score_below_the_threshold(kernels):
+    """For positive logits the interpolation lies below the curve."""
+    model = grid_model()
+    put(model, 8, 1, 1, 2, np.log(0.7 / 0.3) + 1e-6)
+    found = model.decode(kernels, score_threshold=0.7, table_size=16)
+    assert found.scores.tolist() == [pytest.approx(0.7, abs=1e-6)]
+    assert found.scores[0] >= np.float32(0.7)
+
+
+def test_negative_zero_ties_with_zero(kernels):
+    model = grid_model()
+    for column, value in ((0, -0.0), (4, 0.0), (7, -0.0)):
+        put(model, 8, 1, column, 1, value, (0.1,) * 4)
+    assert (np.diff(model.decode(kernels).boxes[:, 0]) > 0).all()
+
+
 def test_trap_10_ties_are_ordered_by_class_then_cell(kernels):
     model = grid_model("ltrb", "nhwc", (64, 64))
     for stride, row, column, class_id in ((32, 0, 1, 0), (8, 3, 3, 2), (8, 3, 2, 2), (16, 1, 1, 1)):
