@@ -400,21 +400,33 @@ static void nms_keep(void *target, size_t index, uint64_t key, const npud_box *b
     frame->kept[index] = (int32_t)npud_key_cell(key);
 }
 
+/* One more than the largest class id, 0 for an id out of range. */
+static size_t classes_of(const int32_t *class_ids, size_t count)
+{
+    size_t classes = 1;
+    for (size_t i = 0; i < count; i++) {
+        if (class_ids[i] < 0 || class_ids[i] >= NPUD_MAX_CLASSES)
+            return 0;
+        classes = (size_t)class_ids[i] < classes ? classes : (size_t)class_ids[i] + 1;
+    }
+    return classes;
+}
+
 /* The number kept, -1 without memory, -2 for a class id out of range. */
 static Py_ssize_t nms_run(npud_selector *s, const Py_buffer views[4])
 {
     const float *scores = views[1].buf;
     const int32_t *class_ids = views[2].buf;
     size_t count = (size_t)views[1].shape[0], candidates = 0;
+    size_t classes = classes_of(class_ids, count);
     nms_frame frame = {views[0].buf, views[3].buf};
-    if (npud_selector_init(s, count, NPUD_MAX_CLASSES) < 0)
+    if (classes == 0)
+        return -2;
+    if (npud_selector_init(s, count, classes) < 0)
         return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (class_ids[i] < 0 || class_ids[i] >= NPUD_MAX_CLASSES)
-            return -2;
+    for (size_t i = 0; i < count; i++)
         if (scores[i] == scores[i]) /* not NaN */
             s->keys[candidates++] = npud_key(scores[i], (unsigned)class_ids[i], (uint32_t)i);
-    }
     return (Py_ssize_t)npud_select(s, candidates, nms_boxes, &frame, nms_keep, &frame);
 }
 
