@@ -133,29 +133,34 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
 
 
 def _plan(files: ModelFiles, backend: Backend, size: tuple[int, int]) -> HeadPlan:
-    manifest = files.manifest
-    hints = Hints(
-        head=manifest.head,
-        activation=manifest.activation,
-        activation_evidence="the manifest says so" if manifest.activation else "",
-        num_classes=len(files.labels) or None,
-    )
-    if manifest.activation is None:
-        hints = _read_activation(files, backend.outputs, size, hints)
-    plan = recognise(backend.outputs, size, hints)
-    if files.labels and len(files.labels) != plan.num_classes and plan.head != "end2end":
-        raise ModelError(
-            f"expected {plan.num_classes} labels, one for each class of the head, "
-            f"got {len(files.labels)}"
-        )
-    return plan
+    manifest, outputs = files.manifest, backend.outputs
+    hints = Hints(head=manifest.head, activation=manifest.activation)
+    if manifest.activation:
+        hints = dataclasses.replace(hints, activation_evidence="the manifest says so")
+    else:
+        hints = _read_activation(files, outputs, size, hints)
+    return _recognise(files, outputs, size, hints)
+
+
+def _recognise(
+    files: ModelFiles, outputs: tuple[TensorSpec, ...], size: tuple[int, int], hints: Hints
+) -> HeadPlan:
+    """Recognise the head with the number of labels as a hint; a wrong number is its own error."""
+    labels = len(files.labels)
+    if not labels:
+        return recognise(outputs, size, hints)
+    try:
+        return recognise(outputs, size, dataclasses.replace(hints, num_classes=labels))
+    except ModelError:
+        plan = recognise(outputs, size, hints)  # raises again where labels are not the reason
+    raise ModelError(f"expected {plan.num_classes} labels, as the head has classes, got {labels}")
 
 
 def _read_activation(
     files: ModelFiles, outputs: tuple[TensorSpec, ...], size: tuple[int, int], hints: Hints
 ) -> Hints:
     """Look in the graph for what the class outputs come from; hints unchanged where it is mute."""
-    roles = recognise(outputs, size, dataclasses.replace(hints, activation="probabilities"))
+    roles = _recognise(files, outputs, size, dataclasses.replace(hints, activation="probabilities"))
     if roles.head in ("flat", "end2end"):  # probabilities by definition
         return hints
     origins = [files.info.origins.get(outputs[level.cls].name) for level in roles.levels]
