@@ -144,7 +144,7 @@ class Street:
         ):
             for _ in range(count):
                 pause = rng.random() < 0.15
-                who = ("dog",) if rng.random() < 0.3 else ("person",)
+                who = ("dog",) if rng.random() < 0.45 else ("person",)
                 lay(
                     rng.uniform(low, high),
                     0.0 if pause else rng.uniform(0.8, 1.7),
