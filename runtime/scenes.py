@@ -2,6 +2,9 @@
 
 A `Street` is a fixed view across a road. What drives, rides and walks there follows from the seed
 and the frame's index alone, so any frame can be drawn at any time, and always comes out the same.
+
+The truth is the same everywhere. Pixels are too with one release of OpenCV on one architecture;
+others may round a few in ten thousand differently, along the edges of what is drawn.
 """
 
 from __future__ import annotations
