@@ -1,5 +1,5 @@
 /* Boxes of candidates, xyxy in pixels of the model's input. */
-#include "kernels.h"
+#include "decoder.h"
 
 static const npud_level *level_of(const npud_decoder *d, uint32_t cell)
 {
@@ -48,11 +48,13 @@ static void decode_dfl(const npud_decoder *d, const uint64_t *keys, size_t count
         uint32_t cell = npud_key_cell(keys[i]);
         const npud_level *level = levels[i] = level_of(d, cell);
         size_t local = cell - level->first_cell;
-        cells[i].first = npud_view_f32(d, &level->box) + local * level->box.cell_stride;
-        cells[i].channel_stride = level->box.channel_stride;
-        cells[i].bins = level->bins;
+        cells[i] = (npud_dfl_cell){
+            .first = npud_view_f32(d, &level->box) + local * level->box.cell_stride,
+            .channel_stride = level->box.channel_stride,
+            .bins = level->bins,
+        };
     }
-    d->kernels->dfl_f32(cells, count, distances);
+    d->kernels->dfl[NPUD_FLOAT32](cells, count, distances);
     for (size_t i = 0; i < count; i++)
         from_distances(levels[i], npud_key_cell(keys[i]), distances[i], 1, boxes, i);
 }

@@ -1,5 +1,5 @@
 /* One frame: scan, select, score. */
-#include "kernels.h"
+#include "decoder.h"
 
 typedef struct {
     const npud_decoder *decoder;

@@ -1,4 +1,5 @@
-/* Post-processing kernels: what they share.  No Python here; native/module.c is the only binding.
+/* The kernels that each instruction set writes anew, and the ordering and NMS that use them.
+ * No Python here.
  *
  * What is computed is defined in postprocess/reference.py.  All float arithmetic is single
  * operations in the written order (build with -ffp-contract=off), so that every variant of a kernel
@@ -14,8 +15,6 @@
 #include <string.h>
 
 enum {
-    NPUD_MAX_LEVELS = 6,
-    NPUD_MAX_OUTPUTS = 32,
     NPUD_MAX_BINS = 64,
     NPUD_MAX_CLASSES = 4095,  /* class 4095 marks an end2end row whose class is none */
     NPUD_MAX_CELLS = 1 << 20, /* 12 + 20 bits fill the lower half of a key */
@@ -24,33 +23,65 @@ enum {
     NPUD_SCAN_BLOCK = 256,    /* cells scanned at a time */
 };
 
-typedef enum { NPUD_DFL, NPUD_LTRB, NPUD_FLAT, NPUD_END2END, NPUD_HEADS } npud_head;
 typedef enum { NPUD_NMS_CLASS, NPUD_NMS_AGNOSTIC, NPUD_NMS_NONE, NPUD_NMS_MODES } npud_nms_mode;
-typedef enum { NPUD_FLOAT32 } npud_dtype;
 
-/* The memory of one output; real value = (stored - zero_point) * scale where it is quantized. */
-typedef struct {
-    const void *data;
-    npud_dtype dtype;
-    float scale;
-    int32_t zero_point;
-} npud_tensor;
+/* Types of stored elements; each is aligned to its own size and no more. */
+typedef enum {
+    NPUD_FLOAT32,
+    NPUD_FLOAT16,
+    NPUD_INT8,
+    NPUD_UINT8,
+    NPUD_INT16,
+    NPUD_INT32,
+    NPUD_DTYPES
+} npud_dtype;
 
-/* Where one role lies: element (cell, channel) is offset + cell * cell_stride +
- * channel * channel_stride of output `tensor`; tensor < 0: there is none. */
-typedef struct {
-    int tensor;
-    size_t offset, cell_stride, channel_stride;
-} npud_view;
+/* A stored value: `real` of float32 and float16, `integer` of the others (not dequantized). */
+typedef union {
+    float real;
+    int32_t integer;
+} npud_value;
 
-/* One stride of a head; flat and end2end have a single one.  obj: flat's objectness, end2end's
- * score. */
+/* A cell whose largest class value reaches the threshold. */
 typedef struct {
-    int rows, columns, bins;
-    float stride;
-    uint32_t first_cell, cells;
-    npud_view box, cls, obj;
-} npud_level;
+    uint32_t cell;     /* counted from the first cell of the call */
+    uint32_t class_id; /* the lowest of those with the largest value */
+    npud_value best;   /* -0 and 0 are equal: either may stand here */
+} npud_hit;
+
+/* The cells whose largest of `channels` values is ≥ threshold, ascending; NaN never counts.
+ * cells ≤ NPUD_SCAN_BLOCK, channels ≥ 1, `hits` has room for all cells; returns the number of hits.
+ * The threshold is a value of the type (of float16: a float that is exactly a half, or ±Inf).
+ * All strides are in elements.  Nothing outside of the named elements is read. */
+typedef size_t (*npud_scan_kernel)(const void *first, size_t stride, int channels, size_t cells,
+                                   npud_value threshold, npud_hit *hits);
+
+/* The lowest class with the largest of values[c * stride], c < channels, and that value; NaN never
+ * counts; -1 where all are NaN. */
+typedef int (*npud_best_kernel)(const void *values, size_t stride, int channels, npud_value *best);
+
+/* real = (float)(stored - zero_point) * scale; of channel c: scale[c * step], zero_point[c * step].
+ * exp (int8 and uint8 with step 0, else NULL): exp[d] = e^(-d * scale), d = 0 … 255. */
+typedef struct {
+    const float *scale;
+    const int32_t *zero_point;
+    size_t step; /* 0: one for all channels; 1: one per channel */
+    const float *exp;
+} npud_quant;
+
+/* The channels of one candidate's box: bins of left, top, right, bottom, each `bins` values. */
+typedef struct {
+    const void *first;
+    size_t channel_stride;
+    int bins;
+    npud_quant quant; /* of integers; channel 0 is *first */
+} npud_dfl_cell;
+
+/* distances[i] = the four expected bins Σ b·e_b / Σ e_b, both sums in ascending order of b, with
+ *   e_b = quant.exp[max q - q_b]             where there is an exp table (q: stored)
+ *   e_b = npud_exp_f32(x_b - max x)          else (x: real values in float32)
+ * A NaN among the x gives NaN. */
+typedef void (*npud_dfl_kernel)(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
 
 /* Up to NPUD_BLOCK boxes, xyxy in pixels. */
 typedef struct {
@@ -66,48 +97,23 @@ typedef struct {
     const float *x1, *y1, *x2, *y2, *area;
 } npud_box_list;
 
-/* The channels of one candidate's box: bins of left, top, right, bottom. */
-typedef struct {
-    const float *first;
-    size_t channel_stride;
-    int bins;
-} npud_dfl_cell;
-
-/* A cell whose best class value reaches the threshold. */
-typedef struct {
-    uint32_t cell; /* within the block */
-    float best;
-} npud_hit;
-
 /* The inner loops; one table per instruction set, chosen once by npud_kernels_best(). */
 typedef struct {
     const char *name;
-    /* The cells whose largest of planes[c * stride + i], c < channels, is ≥ threshold, ascending;
-     * NaN never counts.  cells ≤ NPUD_SCAN_BLOCK; returns the number of hits. */
-    size_t (*scan_planes_f32)(const float *planes, size_t stride, int channels, size_t cells,
-                              float threshold, npud_hit *hits);
-    /* The same for cells that lie row by row: rows[i * stride + c]. */
-    size_t (*scan_rows_f32)(const float *rows, size_t stride, int channels, size_t cells,
-                            float threshold, npud_hit *hits);
-    /* distances[i] = the four expected bins Σ b·e_b / Σ e_b, e_b = exp(x_b - max x), both sums in
-     * ascending order of b. */
-    void (*dfl_f32)(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
+    /* Channels lie plane by plane: value (cell, channel) is first[channel * stride + cell].  Also
+     * used with one channel: the objectness or score sum of each cell. */
+    npud_scan_kernel scan_planes[NPUD_DTYPES];
+    /* Cells lie row by row: value (cell, channel) is first[cell * stride + channel].  Also used
+     * with one channel and a stride of many. */
+    npud_scan_kernel scan_rows[NPUD_DTYPES];
+    npud_best_kernel best[NPUD_DTYPES];
+    npud_dfl_kernel dfl[NPUD_DTYPES];
     /* Whether IoU(box, any of the first `count`) > threshold. */
     int (*overlaps)(const npud_box_list *kept, size_t count, const npud_box *box, float threshold);
 } npud_kernels;
 
 extern const npud_kernels npud_kernels_portable;
 const npud_kernels *npud_kernels_best(void);
-
-/* Sigmoid of float32: a table on [-10, 10], or the exact polynomial where steps is 0. */
-typedef struct {
-    int steps;
-    float *table; /* steps + 1 values */
-} npud_sigmoid;
-
-int npud_sigmoid_init(npud_sigmoid *sigmoid, int steps); /* 0, or -1 without memory */
-void npud_sigmoid_free(npud_sigmoid *sigmoid);
-float npud_sigmoid_at(const npud_sigmoid *sigmoid, float x);
 
 /* Candidates as 64-bit keys whose ascending order is: rank descending, class, cell ascending. */
 static inline uint64_t npud_key(float rank, unsigned class_id, uint32_t cell)
@@ -156,36 +162,5 @@ void npud_selector_free(npud_selector *selector);
 typedef void (*npud_keep)(void *target, size_t index, uint64_t key, const npud_box *box);
 size_t npud_select(npud_selector *selector, size_t count, npud_box_source boxes,
                    const void *context, npud_keep keep, void *target);
-
-/* A decoder: everything known before the first frame, and the memory for all frames. */
-typedef struct {
-    npud_head head;
-    int num_classes, logits, levels_used;
-    float threshold;   /* in the domain of the class tensor */
-    float score_floor; /* the score threshold; no score is reported below it */
-    npud_level levels[NPUD_MAX_LEVELS];
-    npud_tensor tensors[NPUD_MAX_OUTPUTS]; /* data set per frame */
-    npud_sigmoid sigmoid;
-    npud_selector selector;
-    const npud_kernels *kernels;
-} npud_decoder;
-
-typedef struct {
-    float *boxes;       /* (M, 4) */
-    float *scores;      /* (M,) */
-    int32_t *class_ids; /* (M,) */
-} npud_detections;
-
-/* Number of detections of the frame in decoder->tensors; `out` has room for max_detections. */
-size_t npud_decode(npud_decoder *decoder, const npud_detections *out);
-/* Writes the keys of all candidates into selector.keys; returns their number. */
-size_t npud_scan(npud_decoder *decoder);
-/* An npud_box_source; context is the npud_decoder. */
-void npud_decode_boxes(const void *context, const uint64_t *keys, size_t count, npud_boxes *boxes);
-
-static inline const float *npud_view_f32(const npud_decoder *decoder, const npud_view *view)
-{
-    return (const float *)decoder->tensors[view->tensor].data + view->offset;
-}
 
 #endif

@@ -3,7 +3,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "kernels.h"
+#include "decoder.h"
 
 enum { MAX_DIMENSIONS = 8 };
 

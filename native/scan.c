@@ -1,49 +1,25 @@
 /* Find the candidates: cells whose best class value reaches the threshold, in the tensor's domain. */
-#include "kernels.h"
+#include "decoder.h"
 
 static const float INF = 1.0f / 0.0f;
-
-/* The first of `count` values equal to `wanted`, or -1. */
-static int find(const float *values, size_t stride, int count, float wanted)
-{
-    for (int i = 0; i < count; i++)
-        if (values[(size_t)i * stride] == wanted)
-            return i;
-    return -1;
-}
-
-static size_t emit_hits(const npud_decoder *d, const npud_level *level, uint32_t first,
-                        const npud_hit *hits, size_t hit_count, uint64_t *keys)
-{
-    const float *cls = npud_view_f32(d, &level->cls);
-    size_t count = 0;
-    for (size_t i = 0; i < hit_count; i++) {
-        uint32_t cell = first + hits[i].cell;
-        const float *values = cls + cell * level->cls.cell_stride;
-        int class_id = find(values, level->cls.channel_stride, d->num_classes, hits[i].best);
-        if (class_id >= 0) /* nothing but NaN at a threshold of -inf: none */
-            keys[count++] = npud_key(hits[i].best, (unsigned)class_id, level->first_cell + cell);
-    }
-    return count;
-}
 
 static size_t scan_classes(const npud_decoder *d, const npud_level *level, uint64_t *keys)
 {
     const npud_view *view = &level->cls;
     const float *cls = npud_view_f32(d, view);
     npud_hit hits[NPUD_SCAN_BLOCK];
-    size_t count = 0;
+    int planes = view->cell_stride == 1;
+    npud_scan_kernel scan = planes ? d->kernels->scan_planes[NPUD_FLOAT32]
+                                   : d->kernels->scan_rows[NPUD_FLOAT32];
+    size_t stride = planes ? view->channel_stride : view->cell_stride, count = 0;
     for (uint32_t first = 0; first < level->cells; first += NPUD_SCAN_BLOCK) {
-        size_t left = level->cells - first, found;
-        size_t cells = left < NPUD_SCAN_BLOCK ? left : NPUD_SCAN_BLOCK;
-        const float *start = cls + first * view->cell_stride;
-        if (view->cell_stride == 1)
-            found = d->kernels->scan_planes_f32(start, view->channel_stride, d->num_classes, cells,
-                                                d->threshold, hits);
-        else
-            found = d->kernels->scan_rows_f32(start, view->cell_stride, d->num_classes, cells,
-                                              d->threshold, hits);
-        count += emit_hits(d, level, first, hits, found, keys + count);
+        size_t left = level->cells - first;
+        size_t found = scan(cls + first * view->cell_stride, stride, d->num_classes,
+                            left < NPUD_SCAN_BLOCK ? left : NPUD_SCAN_BLOCK,
+                            (npud_value){.real = d->threshold}, hits);
+        for (size_t i = 0; i < found; i++)
+            keys[count++] = npud_key(hits[i].best.real, hits[i].class_id,
+                                     level->first_cell + first + hits[i].cell);
     }
     return count;
 }

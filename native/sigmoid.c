@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "exp.h"
-#include "kernels.h"
+#include "decoder.h"
 
 static const float LIMIT = 10.0f;
 

@@ -1,0 +1,105 @@
+/* Scans in portable C, written so that compilers vectorise the inner loops. */
+#include "portable.h"
+
+enum { PLANES = 8 };
+
+/* Halves compare as integers: 0 and -0 are 0, negative numbers go down from there, NaN is below all. */
+static inline int16_t half_key(uint16_t half)
+{
+    int16_t magnitude = (int16_t)(half & 0x7fffu);
+    int16_t key = half & 0x8000u ? (int16_t)-magnitude : magnitude;
+    return magnitude > 0x7c00 ? INT16_MIN : key;
+}
+
+static inline float half_value(int16_t key)
+{
+    return npud_half((uint16_t)(key < 0 ? 0x8000 - key : key));
+}
+
+/* The key of a float that is exactly a half. */
+static inline int16_t half_threshold(float value)
+{
+    int low = -0x7c00, high = 0x7c00; /* the smallest key whose value is not below */
+    while (low < high) {
+        int middle = (low + high) >> 1;
+        if (half_value((int16_t)middle) >= value)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return (int16_t)low;
+}
+
+#define NAME(x) x##_f32
+#define TYPE float
+#define KEY float
+#define LOWEST (-1.0f / 0.0f)
+#define LOAD(x) (x)
+#define THRESHOLD(v) ((v).real)
+#define VALUE(x) ((npud_value){.real = (x)})
+#define IS_NAN(x) ((x) != (x))
+#include "scan_type.h"
+
+#define NAME(x) x##_f16
+#define TYPE uint16_t
+#define KEY int16_t
+#define LOWEST INT16_MIN
+#define LOAD(x) half_key(x)
+#define THRESHOLD(v) half_threshold((v).real)
+#define VALUE(x) ((npud_value){.real = half_value(x)})
+#define IS_NAN(x) ((x) == INT16_MIN)
+#include "scan_type.h"
+
+#define INTEGER(x) ((npud_value){.integer = (x)})
+
+#define NAME(x) x##_i8
+#define TYPE int8_t
+#define KEY int8_t
+#define LOWEST INT8_MIN
+#define LOAD(x) (x)
+#define THRESHOLD(v) ((int8_t)(v).integer)
+#define VALUE INTEGER
+#define IS_NAN(x) 0
+#include "scan_type.h"
+
+#define NAME(x) x##_u8
+#define TYPE uint8_t
+#define KEY uint8_t
+#define LOWEST 0
+#define LOAD(x) (x)
+#define THRESHOLD(v) ((uint8_t)(v).integer)
+#define VALUE INTEGER
+#define IS_NAN(x) 0
+#include "scan_type.h"
+
+#define NAME(x) x##_i16
+#define TYPE int16_t
+#define KEY int16_t
+#define LOWEST INT16_MIN
+#define LOAD(x) (x)
+#define THRESHOLD(v) ((int16_t)(v).integer)
+#define VALUE INTEGER
+#define IS_NAN(x) 0
+#include "scan_type.h"
+
+#define NAME(x) x##_i32
+#define TYPE int32_t
+#define KEY int32_t
+#define LOWEST INT32_MIN
+#define LOAD(x) (x)
+#define THRESHOLD(v) ((v).integer)
+#define VALUE INTEGER
+#define IS_NAN(x) 0
+#include "scan_type.h"
+
+#define ALL_TYPES(x) {x##_f32, x##_f16, x##_i8, x##_u8, x##_i16, x##_i32}
+
+const npud_kernels npud_kernels_portable = {
+    "portable",
+    ALL_TYPES(scan_planes),
+    ALL_TYPES(scan_rows),
+    ALL_TYPES(best),
+    {npud_portable_dfl_f32, npud_portable_dfl_f16, npud_portable_dfl_i8, npud_portable_dfl_u8,
+     npud_portable_dfl_i16, npud_portable_dfl_i32},
+    npud_portable_overlaps,
+};
