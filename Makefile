@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
 
-.PHONY: help demo test build lint format docs sanitize clean
+.PHONY: help demo test test-board build lint format docs sanitize clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -25,6 +25,10 @@ demo: build
 
 test: build
 	@$(BIN)/python -m pytest
+
+# The kernels on an emulated aarch64 board (qemu-user; `python -m tests.board --help`).
+test-board: build
+	@$(BIN)/python -m tests.board
 
 lint: build
 	$(BIN)/ruff check .

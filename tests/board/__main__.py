@@ -1,0 +1,111 @@
+"""Run the tests of the post-processing on the emulated board: python -m tests.board.
+
+--cpu NAME…      CPUs to emulate; default: cortex-a76 (RK3588's large cores) and cortex-a53 (RDK X3,
+                 small cores: no dot product, no half precision), side by side
+--run ARGUMENTS  run the board's Python with these arguments instead, in a copy of the tree
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.board.build_native import build_extension, compiler_version, copy_tree
+from tests.board.machine import Board, get_board
+from tests.board.requirements import BoardError, NoEmulatorError, in_ci
+
+# CPU: most examples of a hypothesis test, how many there are is said where the test stands
+EXAMPLES = {"cortex-a76": 40, "cortex-a53": 10}
+PYTEST = (
+    "-m",
+    "pytest",
+    "-o",
+    "timeout=300",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "tests.board.pytest_limits",
+)
+TESTS = "tests/postprocess"
+
+
+@dataclass
+class Result:
+    """What pytest printed on one CPU."""
+
+    cpu: str
+    output: str = ""
+    code: int = -1
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """One line: the CPU, what ran, pytest's closing line."""
+        closing = self.output.strip().splitlines()[-1:] or ["no output"]
+        what = f"{TESTS}, ≤ {EXAMPLES.get(self.cpu, 10)} examples per property"
+        return f"{self.cpu}: {what}: {closing[0]}"
+
+
+def main() -> int:
+    """Build what is missing, run, say what ran; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.board", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--cpu", nargs="+", default=list(EXAMPLES), metavar="NAME")
+    parser.add_argument("--run", nargs=argparse.REMAINDER, metavar="ARGUMENT")
+    options = parser.parse_args()
+    try:
+        board = get_board()
+    except NoEmulatorError as error:
+        print(f"board: {'FAILED' if in_ci() else 'skipped'}: {error}")
+        return int(in_ci())
+    except BoardError as error:
+        print(f"board: {error}", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory(prefix="npud-board-") as folder:
+        tree = Path(folder)
+        copy_tree(tree)
+        build_extension(board, tree)
+        if options.run is not None:
+            command = board.command(options.run, options.cpu[0])
+            return subprocess.run(
+                command, cwd=tree, env=board.environment(tree), check=False
+            ).returncode
+        return run_tests(board, tree, options.cpu)
+
+
+def run_tests(board: Board, tree: Path, cpus: list[str]) -> int:
+    """Run the tests on all CPUs side by side; 0 if all passed."""
+    print(f"board: aarch64 Debian CPython under qemu; {compiler_version()}")
+    results = [Result(cpu) for cpu in cpus]
+    threads = [threading.Thread(target=_test, args=(board, tree, result)) for result in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if result.code:
+            print(f"\n---- {result.cpu}\n{result.output}")
+    for result in results:
+        print(result.line())
+    return int(any(result.code for result in results))
+
+
+def _test(board: Board, tree: Path, result: Result) -> None:
+    start = time.monotonic()
+    process = board.popen(
+        [*PYTEST, TESTS],
+        tree,
+        result.cpu,
+        extra={"NPUD_EXAMPLES": str(EXAMPLES.get(result.cpu, 10)), "NPUD_SHARED": "none"},
+    )
+    result.output, _ = process.communicate()
+    result.code, result.seconds = process.returncode, time.monotonic() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())
