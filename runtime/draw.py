@@ -27,12 +27,11 @@ def draw(
         text = f"{label_of(labels, class_id)} {score:.2f}"
         (width, height), below = cv2.getTextSize(text, FONT, size, 1)
         top = y1 - height - below if y1 > height + below else y1
-        cv2.rectangle(
-            picture, (x1, top), (x1 + width + 4, top + height + below), colour, cv2.FILLED
-        )
-        cv2.putText(
-            picture, text, (x1 + 2, top + height + 1), FONT, size, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        left = max(0, min(x1, picture.shape[1] - width - 4))
+        corner = (left + width + 4, top + height + below)
+        cv2.rectangle(picture, (left, top), corner, colour, cv2.FILLED)
+        place = (left + 2, top + height + 1)
+        cv2.putText(picture, text, place, FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
     return picture
 
 

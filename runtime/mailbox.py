@@ -30,7 +30,7 @@ class Mailboxes:
             replaced = frame.camera in self._slots
             self._slots[frame.camera] = frame  # an overwritten frame keeps its place in the queue
             self._changed.notify_all()
-            return replaced and not self._closed
+            return replaced
 
     def take(self, timeout_s: float) -> Frame | None:
         """Wait for a frame; None after the timeout or once closed."""

@@ -73,13 +73,16 @@ def _claim(settings: Publish) -> IO[str] | None:
     if scheme == "tcp" or address.startswith("@"):  # the kernel lets nobody else bind these
         return None
     path = Path(address)
-    if path.exists() and not path.is_socket():  # libzmq would remove it
-        raise PublishError(f"{KEY}: {endpoint}: {path} exists and is not a socket")
     guard = _lock(endpoint, path.with_name(path.name + ".lock"))
-    if _answers(path):
+    problem = ""
+    if path.exists() and not path.is_socket():  # libzmq would remove it
+        problem = f"{KEY}: {endpoint}: {path} exists and is not a socket"
+    elif _answers(path):
+        problem = _in_use(endpoint)
+    if problem:
         Path(guard.name).unlink()
         guard.close()
-        raise PublishError(_in_use(endpoint))
+        raise PublishError(problem)
     return guard
 
 

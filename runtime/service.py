@@ -20,7 +20,7 @@ from runtime.publish import Publisher
 log = logging.getLogger("npud")
 STATUS_S = 1.0
 IMPATIENT_S = 1.0
-DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=7")}
+DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=2")}
 
 
 def run(settings: Config, *, every_frame: bool = False) -> None:

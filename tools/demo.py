@@ -12,15 +12,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
 from rich.live import Live
-from runtime.cli._table import WatchTable
 
 import npud
+from runtime.cli._table import WatchTable
 from runtime.draw import draw
 
 OUT = Path("out/demo.jpg")
-BEST_OF = 60  # the picture is taken from the frame with most objects among so many
+BEST_OF = 100  # the picture is the one with most sure detections among so many
 
 
 def main() -> int:
@@ -51,13 +50,14 @@ def main() -> int:
 
 def watch(endpoint: str, seconds: float, daemon: subprocess.Popen[bytes]) -> int:
     """Show the live table and keep the best picture; returns how many messages came."""
-    table, count, best, frames = WatchTable(endpoint), 0, -1, 0
+    table = WatchTable(endpoint)
+    count = frames = 0
+    best = -1
     found: dict[int, npud.DetectionsMessage] = {}
-    console = Console()
     topics = ("detections", "status", "frames")
     with (
         npud.subscribe(endpoint, topics=topics, heartbeat_timeout_s=None) as subscriber,
-        Live(console=console, get_renderable=table.render, refresh_per_second=4) as _,
+        Live(get_renderable=table.render, refresh_per_second=4),
     ):
         end = time.monotonic() + seconds
         try:
@@ -72,11 +72,14 @@ def watch(endpoint: str, seconds: float, daemon: subprocess.Popen[bytes]) -> int
                 elif isinstance(message, npud.FrameMessage) and message.seq in found:
                     frames += 1
                     detections = found[message.seq]
-                    if len(detections) > best and frames <= BEST_OF:
-                        best = len(detections)
+                    sure = int((detections.scores > 0.6).sum())
+                    if sure > best and frames <= BEST_OF:
+                        best = sure
                         save(message, detections)
         except KeyboardInterrupt:
             pass
+    if not sys.stdout.isatty():
+        print()  # the table ends without a new line there
     return count
 
 
