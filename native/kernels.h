@@ -18,7 +18,7 @@ enum {
     NPUD_MAX_BINS = 64,
     NPUD_MAX_CLASSES = 4095,  /* class 4095 marks an end2end row whose class is none */
     NPUD_MAX_CELLS = 1 << 20, /* 12 + 20 bits fill the lower half of a key */
-    NPUD_LANES = 8,           /* kept boxes are padded to whole vectors of this many */
+    NPUD_LANES = 8,           /* kept boxes lie in chunks of this many */
     NPUD_BLOCK = 32,          /* candidates decoded at a time */
     NPUD_SCAN_BLOCK = 256,    /* cells scanned at a time */
 };
@@ -83,19 +83,31 @@ typedef struct {
  * A NaN among the x gives NaN. */
 typedef void (*npud_dfl_kernel)(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
 
-/* Up to NPUD_BLOCK boxes, xyxy in pixels. */
+/* Up to NPUD_BLOCK boxes, xyxy in pixels; select.c fills in the area. */
 typedef struct {
-    float x1[NPUD_BLOCK], y1[NPUD_BLOCK], x2[NPUD_BLOCK], y2[NPUD_BLOCK];
+    float x1[NPUD_BLOCK], y1[NPUD_BLOCK], x2[NPUD_BLOCK], y2[NPUD_BLOCK], area[NPUD_BLOCK];
 } npud_boxes;
 
 typedef struct {
     float x1, y1, x2, y2, area;
 } npud_box;
 
-/* A list of boxes as arrays, readable up to the next multiple of NPUD_LANES. */
+/* Kept boxes, a vector of each coordinate together; unused lanes are all 0. */
 typedef struct {
-    const float *x1, *y1, *x2, *y2, *area;
-} npud_box_list;
+    float x1[NPUD_LANES], y1[NPUD_LANES], x2[NPUD_LANES], y2[NPUD_LANES], area[NPUD_LANES];
+} npud_chunk;
+
+typedef struct {
+    uint32_t next, count; /* count: boxes in the chunk */
+} npud_link;
+
+/* Lists of boxes are chains of chunks, the newest first; chunk 0 ends a chain.  The links lie apart,
+ * dense, because walking a chain waits for them. */
+typedef struct {
+    npud_chunk *chunks; /* aligned to 64 bytes */
+    npud_link *links;
+    uint32_t used;
+} npud_pool;
 
 /* The inner loops; one table per instruction set, chosen once by npud_kernels_best(). */
 typedef struct {
@@ -108,12 +120,21 @@ typedef struct {
     npud_scan_kernel scan_rows[NPUD_DTYPES];
     npud_best_kernel best[NPUD_DTYPES];
     npud_dfl_kernel dfl[NPUD_DTYPES];
-    /* Whether IoU(box, any of the first `count`) > threshold. */
-    int (*overlaps)(const npud_box_list *kept, size_t count, const npud_box *box, float threshold);
+    /* Whether the IoU of boxes[at] with any box of the chains that begin at `heads` is > threshold:
+     * inter > threshold * union in float32, inter = width * height, union = (area + kept area) -
+     * inter.  All areas are finite and > 0. */
+    int (*overlaps)(const npud_pool *pool, const uint32_t *heads, size_t count,
+                    const npud_boxes *boxes, size_t at, float threshold);
 } npud_kernels;
 
-extern const npud_kernels npud_kernels_portable;
+/* dispatch.c: the variants this CPU can run, the fastest first, NULL after the last. */
+const npud_kernels *npud_kernels_at(size_t index);
+/* The variant of that name, NULL where this CPU has none; the fastest for "auto". */
+const npud_kernels *npud_kernels_named(const char *name);
 const npud_kernels *npud_kernels_best(void);
+
+/* The tables, one per instruction set; those of other CPUs are not compiled in. */
+extern const npud_kernels npud_kernels_scalar, npud_kernels_avx2, npud_kernels_neon;
 
 /* Candidates as 64-bit keys whose ascending order is: rank descending, class, cell ascending. */
 static inline uint64_t npud_key(float rank, unsigned class_id, uint32_t cell)
@@ -144,16 +165,25 @@ void npud_sort(uint64_t *keys, uint64_t *spare, size_t count);
 typedef void (*npud_box_source)(const void *context, const uint64_t *keys, size_t count,
                                 npud_boxes *boxes);
 
+/* The kept boxes of one class: a chain, and a grid of chains where there are many (grid.h). */
+typedef struct {
+    uint32_t head, kept, grid; /* grid 0: none */
+} npud_list;
+
+typedef struct npud_grid npud_grid;
+
 /* Greedy NMS in the order of the keys. */
 typedef struct {
     npud_nms_mode mode;
     float iou_threshold;
     size_t max_detections, capacity, classes;
     const npud_kernels *kernels;
-    uint64_t *keys, *spare;                  /* capacity each */
-    uint32_t *start, *kept;                  /* per class: first slot, number of boxes kept */
-    float *x1, *y1, *x2, *y2, *area;         /* kept boxes, every class from a whole vector on */
-    uint64_t nonfinite;                      /* dropped candidates, counted up */
+    uint64_t *keys, *spare; /* capacity each */
+    npud_pool pool;
+    npud_list *lists; /* one per class */
+    npud_grid *grids;
+    uint32_t grids_used, grids_most;
+    uint64_t nonfinite; /* dropped candidates, counted up */
 } npud_selector;
 
 int npud_selector_init(npud_selector *selector, size_t capacity, size_t classes);

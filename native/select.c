@@ -3,29 +3,41 @@
 #include <float.h>
 #include <stdlib.h>
 
-#include "kernels.h"
+#include "grid.h"
 
-static const float INF = 1.0f / 0.0f;
+enum {
+    GRID_FROM = 128, /* kept boxes of a class: from here on a grid pays */
+    GRIDS = 4,       /* classes that can have one in a frame */
+    ALIGNMENT = 64,
+};
 
-static size_t padded(size_t count) { return (count + NPUD_LANES - 1) / NPUD_LANES * NPUD_LANES; }
+/* The most chunks a frame can fill: all full, one begun per chain, and those a grid has replaced. */
+static size_t pool_size(const npud_selector *s)
+{
+    size_t chains = s->classes + (size_t)s->grids_most * NPUD_GRID_CELLS;
+    size_t begun = s->capacity < chains ? s->capacity : chains;
+    size_t replaced = s->grids_most * (GRID_FROM / NPUD_LANES + 1);
+    return 1 + s->capacity / NPUD_LANES + begun + replaced;
+}
+
+/* aligned_alloc wants a multiple. */
+static size_t whole_lines(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
 int npud_selector_init(npud_selector *s, size_t capacity, size_t classes)
 {
-    size_t slots = capacity + (size_t)NPUD_LANES * (classes < capacity ? classes : capacity) + NPUD_LANES;
     s->capacity = capacity;
     s->classes = classes;
     s->nonfinite = 0;
+    s->grids_most = capacity / GRID_FROM < GRIDS ? (uint32_t)(capacity / GRID_FROM) : GRIDS;
     s->keys = malloc((capacity + 1) * sizeof *s->keys);
     s->spare = malloc((capacity + 1) * sizeof *s->spare);
-    s->start = calloc(classes + 1, sizeof *s->start);
-    s->kept = calloc(classes + 1, sizeof *s->kept);
-    s->x1 = malloc(5 * slots * sizeof *s->x1);
-    if (!s->keys || !s->spare || !s->start || !s->kept || !s->x1)
+    s->lists = calloc(classes + 1, sizeof *s->lists);
+    s->grids = malloc((s->grids_most + 1) * sizeof *s->grids);
+    s->pool.chunks = aligned_alloc(ALIGNMENT, whole_lines(pool_size(s) * sizeof *s->pool.chunks));
+    s->pool.links = malloc(pool_size(s) * sizeof *s->pool.links);
+    if (!s->keys || !s->spare || !s->lists || !s->grids || !s->pool.chunks || !s->pool.links)
         return -1;
-    s->y1 = s->x1 + slots;
-    s->x2 = s->y1 + slots;
-    s->y2 = s->x2 + slots;
-    s->area = s->y2 + slots;
+    s->pool.links[0] = (npud_link){0, NPUD_LANES}; /* the end of a chain: no room */
     return 0;
 }
 
@@ -33,91 +45,130 @@ void npud_selector_free(npud_selector *s)
 {
     free(s->keys);
     free(s->spare);
-    free(s->start);
-    free(s->kept);
-    free(s->x1);
+    free(s->lists);
+    free(s->grids);
+    free(s->pool.chunks);
+    free(s->pool.links);
 }
 
-/* Give every class slots for as many boxes as it has candidates. */
-static void assign_slots(npud_selector *s, size_t count)
+static void add_to_chain(npud_pool *pool, uint32_t *head, const npud_box *box)
 {
-    memset(s->kept, 0, s->classes * sizeof *s->kept);
-    if (s->mode != NPUD_NMS_CLASS) {
-        s->start[0] = 0;
-        return;
+    if (pool->links[*head].count == NPUD_LANES) {
+        memset(&pool->chunks[pool->used], 0, sizeof *pool->chunks); /* these overlap nothing */
+        pool->links[pool->used] = (npud_link){*head, 0};
+        *head = pool->used++;
     }
-    for (size_t i = 0; i < count; i++)
-        s->kept[npud_key_class(s->keys[i])]++;
-    uint32_t next = 0;
-    for (size_t c = 0; c < s->classes; c++) {
-        s->start[c] = next;
-        next += (uint32_t)padded(s->kept[c]);
-        s->kept[c] = 0;
-    }
+    npud_chunk *chunk = &pool->chunks[*head];
+    uint32_t lane = pool->links[*head].count++;
+    chunk->x1[lane] = box->x1;
+    chunk->y1[lane] = box->y1;
+    chunk->x2[lane] = box->x2;
+    chunk->y2[lane] = box->y2;
+    chunk->area[lane] = box->area;
 }
 
-static void clear_vector(npud_selector *s, size_t slot)
+static void add_to_list(npud_selector *s, npud_list *list, const npud_box *box)
 {
-    for (size_t i = slot; i < slot + NPUD_LANES; i++) {
-        s->x1[i] = s->y1[i] = INF; /* empty boxes overlap nothing */
-        s->x2[i] = s->y2[i] = -INF;
-        s->area[i] = 0.0f;
-    }
+    uint32_t *head = &list->head;
+    if (list->grid && npud_grid_takes(box))
+        head = npud_grid_chain(&s->grids[list->grid], box);
+    add_to_chain(&s->pool, head, box);
+    list->kept++;
 }
 
-/* Whether the box survives; remembers it if so. */
-static int survives(npud_selector *s, unsigned class_id, const npud_box *box)
+/* Move the list's boxes into a grid of its own. */
+static void open_grid(npud_selector *s, npud_list *list)
 {
-    if (s->mode == NPUD_NMS_NONE)
-        return 1;
-    size_t list = s->mode == NPUD_NMS_CLASS ? class_id : 0;
-    size_t start = s->start[list], count = s->kept[list];
-    npud_box_list kept = {s->x1 + start, s->y1 + start, s->x2 + start, s->y2 + start,
-                          s->area + start};
-    if (count && s->kernels->overlaps(&kept, count, box, s->iou_threshold))
-        return 0;
-    size_t slot = start + count;
-    if (count % NPUD_LANES == 0)
-        clear_vector(s, slot);
-    s->x1[slot] = box->x1;
-    s->y1[slot] = box->y1;
-    s->x2[slot] = box->x2;
-    s->y2[slot] = box->y2;
-    s->area[slot] = box->area;
-    s->kept[list]++;
-    return 1;
-}
-
-static int is_finite(const npud_box *box)
-{
-    return box->x1 >= -FLT_MAX && box->x1 <= FLT_MAX && box->y1 >= -FLT_MAX && box->y1 <= FLT_MAX &&
-           box->x2 >= -FLT_MAX && box->x2 <= FLT_MAX && box->y2 >= -FLT_MAX && box->y2 <= FLT_MAX;
+    const npud_list old = *list;
+    *list = (npud_list){0, 0, ++s->grids_used};
+    npud_grid_open(&s->grids[list->grid], &s->pool, old.head, s->iou_threshold);
+    for (uint32_t i = old.head; i; i = s->pool.links[i].next)
+        for (uint32_t k = 0; k < s->pool.links[i].count; k++) {
+            const npud_chunk *chunk = &s->pool.chunks[i];
+            npud_box box = {chunk->x1[k], chunk->y1[k], chunk->x2[k], chunk->y2[k], chunk->area[k]};
+            add_to_list(s, list, &box);
+        }
 }
 
 static npud_box box_at(const npud_boxes *boxes, size_t i)
 {
-    npud_box box = {boxes->x1[i], boxes->y1[i], boxes->x2[i], boxes->y2[i], 0.0f};
-    float width = box.x2 - box.x1, height = box.y2 - box.y1;
-    box.area = (width > 0.0f ? width : 0.0f) * (height > 0.0f ? height : 0.0f);
-    return box;
+    return (npud_box){boxes->x1[i], boxes->y1[i], boxes->x2[i], boxes->y2[i], boxes->area[i]};
+}
+
+static int overlaps_in_grid(const npud_selector *s, const npud_list *list, const npud_boxes *boxes,
+                            size_t i)
+{
+    const npud_grid *grid = &s->grids[list->grid];
+    uint32_t heads[NPUD_GRID_CELLS + 1];
+    const npud_box box = box_at(boxes, i);
+    size_t count = NPUD_GRID_CELLS;
+    heads[0] = list->head; /* boxes the grid does not take */
+    if (npud_grid_takes(&box))
+        count = npud_grid_near(grid, &box, heads + 1);
+    else
+        memcpy(heads + 1, grid->heads, sizeof grid->heads);
+    return s->kernels->overlaps(&s->pool, heads, count + 1, boxes, i, s->iou_threshold);
+}
+
+/* Whether the box survives; remembers it if so.  One without an area, or with an infinite one, has
+ * IoU 0 (or NaN) with all others. */
+static inline int survives(npud_selector *s, size_t class_id, const npud_boxes *boxes, size_t i)
+{
+    float area = boxes->area[i];
+    if (s->mode == NPUD_NMS_NONE || !(area > 0.0f && area <= FLT_MAX))
+        return 1;
+    npud_list *list = &s->lists[s->mode == NPUD_NMS_CLASS ? class_id : 0];
+    if (list->grid) {
+        if (overlaps_in_grid(s, list, boxes, i))
+            return 0;
+    } else if (list->head) {
+        if (s->kernels->overlaps(&s->pool, &list->head, 1, boxes, i, s->iou_threshold))
+            return 0;
+        if (list->kept == GRID_FROM && s->grids_used < s->grids_most)
+            open_grid(s, list);
+    }
+    npud_box box = box_at(boxes, i);
+    add_to_list(s, list, &box);
+    return 1;
+}
+
+/* The areas, and whether all four coordinates are finite: x - x is 0 for those only. */
+static void measure(npud_boxes *b, size_t count, int32_t *finite)
+{
+    for (size_t i = 0; i < count; i++) {
+        float width = b->x2[i] - b->x1[i], height = b->y2[i] - b->y1[i];
+        float zero = ((b->x1[i] - b->x1[i]) + (b->y1[i] - b->y1[i])) +
+                     ((b->x2[i] - b->x2[i]) + (b->y2[i] - b->y2[i]));
+        b->area[i] = (width > 0.0f ? width : 0.0f) * (height > 0.0f ? height : 0.0f);
+        finite[i] = zero == 0.0f;
+    }
+}
+
+static void start(npud_selector *s, size_t count)
+{
+    memset(s->lists, 0, (s->mode == NPUD_NMS_CLASS ? s->classes : 1) * sizeof *s->lists);
+    s->pool.used = 1;
+    s->grids_used = 0;
+    npud_sort(s->keys, s->spare, count);
 }
 
 size_t npud_select(npud_selector *s, size_t count, npud_box_source source, const void *context,
                    npud_keep keep, void *target)
 {
     npud_boxes boxes;
+    int32_t finite[NPUD_BLOCK];
     size_t kept = 0;
-    assign_slots(s, count);
-    npud_sort(s->keys, s->spare, count);
+    start(s, count);
     for (size_t first = 0; first < count; first += NPUD_BLOCK) {
         size_t block = count - first < NPUD_BLOCK ? count - first : NPUD_BLOCK;
         source(context, s->keys + first, block, &boxes);
+        measure(&boxes, block, finite);
         for (size_t i = 0; i < block; i++) {
             uint64_t key = s->keys[first + i];
-            npud_box box = box_at(&boxes, i);
-            if (npud_key_class(key) > NPUD_MAX_CLASSES - 1 || !is_finite(&box)) {
+            if (!finite[i] || npud_key_class(key) > NPUD_MAX_CLASSES - 1) {
                 s->nonfinite++;
-            } else if (survives(s, npud_key_class(key), &box)) {
+            } else if (survives(s, npud_key_class(key), &boxes, i)) {
+                npud_box box = box_at(&boxes, i);
                 keep(target, kept, key, &box);
                 if (++kept == s->max_detections)
                     return kept;

@@ -1,9 +1,14 @@
-/* Merge sort of 64-bit keys, from insertion-sorted runs. */
+/* Sorts the candidates' keys: a radix sort from the top whose digits fit the range of the keys.
+ *
+ * Each round spreads the keys over about as many buckets as there are keys, by the leading bits of
+ * key - smallest; a bucket that stays large (many equal scores) gets a round of its own, whose range
+ * is at least `buckets` times narrower, so there are at most seven rounds (56 KB of stack).  What is left is out of
+ * place by a few positions, which one insertion sort puts right.  About 30 instructions a key. */
 #include "kernels.h"
 
-enum { RUN = 12 };
+enum { FEW = 24, BITS_MIN = 5, BITS_MAX = 11 };
 
-static void sort_run(uint64_t *keys, size_t count)
+static void insertion_sort(uint64_t *keys, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
         uint64_t key = keys[i];
@@ -14,36 +19,61 @@ static void sort_run(uint64_t *keys, size_t count)
     }
 }
 
-static void merge(const uint64_t *left, size_t left_count, const uint64_t *right,
-                  size_t right_count, uint64_t *out)
+static int bit_length(uint64_t value)
 {
-    const uint64_t *left_end = left + left_count, *right_end = right + right_count;
-    while (left < left_end && right < right_end) {
-        uint64_t a = *left, b = *right;
-        int take_right = b < a;
-        *out++ = take_right ? b : a;
-        right += take_right;
-        left += !take_right;
+    int length = 0;
+    for (int step = 32; step; step /= 2)
+        if (value >> step) {
+            value >>= step;
+            length += step;
+        }
+    return length + (value != 0);
+}
+
+/* Moves every key into its bucket; ends[b] becomes the end of bucket b. */
+static void distribute(const uint64_t *keys, size_t count, uint64_t least, int shift, int buckets,
+                       uint32_t *ends, uint64_t *out)
+{
+    memset(ends, 0, (size_t)buckets * sizeof *ends);
+    for (size_t i = 0; i < count; i++)
+        ends[(keys[i] - least) >> shift]++;
+    uint32_t start = 0;
+    for (int b = 0; b < buckets; b++) {
+        uint32_t size = ends[b];
+        ends[b] = start;
+        start += size;
     }
-    memcpy(out, left, (size_t)(left_end - left) * sizeof *out);
-    memcpy(out + (left_end - left), right, (size_t)(right_end - right) * sizeof *out);
+    for (size_t i = 0; i < count; i++)
+        out[ends[(keys[i] - least) >> shift]++] = keys[i];
+}
+
+/* Afterwards no key is FEW or more positions from its place. */
+static void spread(uint64_t *keys, uint64_t *spare, size_t count)
+{
+    uint32_t ends[1 << BITS_MAX];
+    uint64_t least = keys[0], most = keys[0];
+    for (size_t i = 1; i < count; i++) {
+        least = keys[i] < least ? keys[i] : least;
+        most = keys[i] > most ? keys[i] : most;
+    }
+    if (least == most)
+        return;
+    int bits = bit_length(count) - 1, range = bit_length(most - least);
+    bits = bits < BITS_MIN ? BITS_MIN : bits > BITS_MAX ? BITS_MAX : bits;
+    int shift = range > bits ? range - bits : 0, buckets = (int)((most - least) >> shift) + 1;
+    distribute(keys, count, least, shift, buckets, ends, spare);
+    memcpy(keys, spare, count * sizeof *keys);
+    uint32_t start = 0;
+    for (int b = 0; shift && b < buckets; b++) {
+        if (ends[b] - start > FEW)
+            spread(keys + start, spare + start, ends[b] - start);
+        start = ends[b];
+    }
 }
 
 void npud_sort(uint64_t *keys, uint64_t *spare, size_t count)
 {
-    for (size_t i = 0; i < count; i += RUN)
-        sort_run(keys + i, count - i < RUN ? count - i : RUN);
-    uint64_t *from = keys, *to = spare;
-    for (size_t width = RUN; width < count; width *= 2) {
-        for (size_t i = 0; i < count; i += 2 * width) {
-            size_t left = count - i < width ? count - i : width;
-            size_t rest = count - i - left;
-            merge(from + i, left, from + i + left, rest < width ? rest : width, to + i);
-        }
-        uint64_t *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != keys)
-        memcpy(keys, from, count * sizeof *keys);
+    if (count > FEW)
+        spread(keys, spare, count);
+    insertion_sort(keys, count);
 }

@@ -10,7 +10,7 @@ void npud_portable_dfl_i8(const npud_dfl_cell *cells, size_t count, float (*dist
 void npud_portable_dfl_u8(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
 void npud_portable_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
 void npud_portable_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
-int npud_portable_overlaps(const npud_box_list *kept, size_t count, const npud_box *box,
-                           float threshold);
+int npud_portable_overlaps(const npud_pool *pool, const uint32_t *heads, size_t count,
+                           const npud_boxes *boxes, size_t at, float threshold);
 
 #endif

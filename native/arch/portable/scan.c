@@ -94,8 +94,8 @@ static inline int16_t half_threshold(float value)
 
 #define ALL_TYPES(x) {x##_f32, x##_f16, x##_i8, x##_u8, x##_i16, x##_i32}
 
-const npud_kernels npud_kernels_portable = {
-    "portable",
+const npud_kernels npud_kernels_scalar = {
+    "scalar",
     ALL_TYPES(scan_planes),
     ALL_TYPES(scan_rows),
     ALL_TYPES(best),
