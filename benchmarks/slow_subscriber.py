@@ -1,4 +1,4 @@
-"""Does a subscriber that stands still slow the daemon, or make it grow?
+"""Measure whether a subscriber that stands still slows the daemon, or makes it grow.
 
     python benchmarks/slow_subscriber.py [npud run options, default: --source synthetic:street]
 
@@ -19,7 +19,9 @@ from pathlib import Path
 import npud
 
 PHASE_S = 10
-LISTEN = "import sys, npud\nfor _ in npud.subscribe(sys.argv[1], topics=('detections', 'frames')): pass"
+LISTEN = (
+    "import sys, npud\nfor _ in npud.subscribe(sys.argv[1], topics=('detections', 'frames')): pass"
+)
 
 
 def main() -> None:
