@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
 
-.PHONY: help demo test test-board build lint format docs sanitize clean
+.PHONY: help demo test test-board bench build lint format docs sanitize clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -29,6 +29,14 @@ test: build
 # The kernels on an emulated aarch64 board (qemu-user; `python -m tests.board --help`).
 test-board: build
 	@$(BIN)/python -m tests.board
+
+# npud beside what people use today; `make bench BENCH="--quick R"` for a part of it.
+bench: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks.compare $(BENCH)
+
+$(VENV)/.bench: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
 
 lint: build
 	$(BIN)/ruff check .

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +41,6 @@ class Result:
     cpu: str
     output: str = ""
     code: int = -1
-    seconds: float = 0.0
 
     def line(self) -> str:
         """One line: the CPU, what ran, pytest's closing line."""
@@ -96,7 +94,6 @@ def run_tests(board: Board, tree: Path, cpus: list[str]) -> int:
 
 
 def _test(board: Board, tree: Path, result: Result) -> None:
-    start = time.monotonic()
     process = board.popen(
         [*PYTEST, TESTS],
         tree,
@@ -104,7 +101,7 @@ def _test(board: Board, tree: Path, result: Result) -> None:
         extra={"NPUD_EXAMPLES": str(EXAMPLES.get(result.cpu, 10)), "NPUD_SHARED": "none"},
     )
     result.output, _ = process.communicate()
-    result.code, result.seconds = process.returncode, time.monotonic() - start
+    result.code = process.returncode
 
 
 if __name__ == "__main__":
