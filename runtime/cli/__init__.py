@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Run the daemon: cameras in, detections out.",
     "watch": "Watch what a running npud publishes, live.",
     "detect": "Detect objects in images, once.",
+    "inspect": "Show what a model file says about itself, and what is wrong.",
 }
 
 

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 from npud.errors import ModelError
-from runtime.models import onnx
+from runtime.models import hobot, onnx, rknn
 from runtime.models.info import ModelInfo
 
-READERS = {".onnx": onnx.read}
+READERS = {".onnx": onnx.read, ".rknn": rknn.read, ".bin": hobot.read}
 
 
 def describe(path: Path) -> ModelInfo:
