@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
 
-.PHONY: help demo test test-board bench build lint format docs sanitize clean
+.PHONY: help demo test test-board bench instructions build lint format docs sanitize clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -33,6 +33,11 @@ test-board: build
 # npud beside what people use today; `make bench BENCH="--quick R"` for a part of it.
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks.compare $(BENCH)
+	@$(BIN)/python -m benchmarks.instructions
+
+# Instructions per call, on x86-64 and aarch64, against the accepted ones.
+instructions: build
+	@$(BIN)/python -m benchmarks.instructions --check
 
 $(VENV)/.bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --editable '.[bench]'

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import compare, competitors, heads
+from benchmarks import compare, competitors, heads, instructions
+from benchmarks.counters import Counts
 from benchmarks.paths import PATHS, candidates
 from postprocess import reference
 
@@ -47,3 +48,29 @@ def test_every_nms_keeps_the_same_boxes():
         assert nms is None or set(np.asarray(nms()).tolist()) == expected, make
     for nms in (competitors.nms_boxes_batched, competitors.nms_boxes_per_class):
         assert set(nms(boxes, scores, class_ids).tolist()) == expected, nms
+
+
+ACCEPTED = {"compiler": "gcc 12", "kernels": "avx2", "calls": {"R one": 1000, "R two": 2000}}
+
+
+@pytest.mark.parametrize(
+    ("compiler", "calls", "failures", "said"),
+    [
+        ("gcc 12", {"R one": 1030, "R two": 1000}, 0, "-50.0%"),
+        ("gcc 12", {"R one": 1031, "R two": 2000}, 1, ""),
+        ("gcc 12", {"R one": 1000}, 1, ""),
+        ("gcc 13", {"R one": 1500, "R two": 2000}, 0, "+50.0%"),
+        ("gcc 12", {"R one": 1000, "R two": 2000, "R new": 5}, 0, "not accepted yet"),
+    ],
+)
+def test_the_gate_on_instructions(capsys, compiler, calls, failures, said):
+    found = instructions.compare("aarch64", Counts(compiler, "avx2", calls), ACCEPTED)
+    assert len(found) == failures
+    assert all("FAILED aarch64 R" in line for line in found)
+    assert said in capsys.readouterr().out
+
+
+def test_accepted_counts_are_written_as_they_are_read():
+    table = instructions.as_table(Counts("gcc (Debian 12.2)", "neon", {"S NMS alone, 8 boxes": 7}))
+    text = instructions.as_toml("x86-64", table)
+    assert instructions.tomllib.loads(text) == {"x86-64": table}

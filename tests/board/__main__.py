@@ -58,22 +58,20 @@ def main() -> int:
     options = parser.parse_args()
     try:
         board = get_board()
+        with tempfile.TemporaryDirectory(prefix="npud-board-") as folder:
+            tree = Path(folder)
+            copy_tree(tree)
+            build_extension(tree, board)
+            if options.run is None:
+                return run_tests(board, tree, options.cpu)
+            command = board.command(options.run, options.cpu[0])
+            return subprocess.call(command, cwd=tree, env=board.environment(tree))
     except NoEmulatorError as error:
         print(f"board: {'FAILED' if in_ci() else 'skipped'}: {error}")
         return int(in_ci())
     except BoardError as error:
         print(f"board: {error}", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="npud-board-") as folder:
-        tree = Path(folder)
-        copy_tree(tree)
-        build_extension(board, tree)
-        if options.run is not None:
-            command = board.command(options.run, options.cpu[0])
-            return subprocess.run(
-                command, cwd=tree, env=board.environment(tree), check=False
-            ).returncode
-        return run_tests(board, tree, options.cpu)
 
 
 def run_tests(board: Board, tree: Path, cpus: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Compile what runs on the board: the C extension, with setup.py's own sources and flags."""
+"""Compile the C extension in a copy of the tree, with setup.py's own sources and flags."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from tests.board.machine import Board
-from tests.board.requirements import PYTHON, run
+from tests.board.requirements import PYTHON, BoardError, run
 
 ROOT = Path(__file__).resolve().parents[2]
 GCC = "aarch64-linux-gnu-gcc"
@@ -28,31 +29,35 @@ def copy_tree(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def build_extension(board: Board, tree: Path, suffix: str = SUFFIX) -> Path:
-    """Cross-compile postprocess/_native in the copy `tree`; return the file.
+def build_extension(tree: Path, board: Board | None = None) -> Path:
+    """Compile postprocess/_native in the copy `tree`, for the board or this machine.
 
     setup.py does it, so that every flag stands in one place; only the compiler, its headers and
-    the name of the result are the board's.
+    the name of the result are given, so that nothing depends on how the host's Python was built.
     """
-    include = board.root / "usr/include"
-    environment = dict(os.environ) | {
-        "CC": GCC,
-        "LDSHARED": f"{GCC} -shared",
-        "CFLAGS": f"-fPIC -I{include}/python{PYTHON} -I{include}",
-        "SETUPTOOLS_EXT_SUFFIX": suffix,
-        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
-    }
+    environment = dict(os.environ) | {"CC": "gcc", "CFLAGS": "-fPIC", "LDSHARED": "gcc -shared"}
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    if board:
+        include = board.root / "usr/include"
+        suffix = SUFFIX
+        environment |= {
+            "CC": GCC,
+            "LDSHARED": f"{GCC} -shared",
+            "CFLAGS": f"-fPIC -I{include}/python{PYTHON} -I{include}",
+            "SETUPTOOLS_EXT_SUFFIX": suffix,
+            "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+        }
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     done = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
     built = tree / "postprocess" / f"_native{suffix}"
     if done.returncode or not built.exists():
-        raise SystemExit(f"board: the extension does not compile\n{done.stdout}{done.stderr}")
+        raise BoardError(f"the extension does not compile\n{done.stdout}{done.stderr}")
     shutil.rmtree(tree / "build", ignore_errors=True)
     return built
 
 
-def compiler_version() -> str:
-    """First line of what the cross compiler says of itself."""
-    return run([GCC, "--version"]).splitlines()[0]
+def compiler_version(compiler: str = GCC) -> str:
+    """First line of what a compiler says of itself."""
+    return run([compiler, "--version"]).splitlines()[0]

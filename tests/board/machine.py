@@ -17,6 +17,7 @@ from tests.board.requirements import (
     HEADERS,
     PLATFORMS,
     PYTHON,
+    TOOLS,
     WHEELS,
     require_tools,
     run,
@@ -83,7 +84,7 @@ def cache_folder() -> Path:
 
 def get_board() -> Board:
     """Build the board unless the cache has it.  Raises BoardError."""
-    require_tools()
+    require_tools(TOOLS)
     folder = cache_folder() / _key()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:

@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 
 TOOLS = {  # program: Debian package that brings it
     "qemu-aarch64": "qemu-user",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "dpkg": "dpkg",
 }
-CROSS_LIBC = "libc6-dev-arm64-cross"
 PYTHON = "3.11"  # Debian 12's, and of the RK3588 images built on it
 DEBS = (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "libstdc++6")
 HEADERS = f"libpython{PYTHON}-dev"  # unpacked without what it depends on
@@ -34,20 +34,26 @@ def in_ci() -> bool:
     return os.environ.get("CI", "") not in ("", "0", "false")
 
 
-def require_tools() -> None:
-    """Make sure that the host has all TOOLS; root installs them in CI.  Raises BoardError."""
-    packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+def require_tools(tools: Mapping[str, str]) -> None:
+    """Make sure that the host has programs, given with their packages; root installs them in CI.
+
+    Raises BoardError, NoEmulatorError where there is no apt-get either.
+    """
+    packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
     if not packages:
         return
     if shutil.which("apt-get") is None:
-        raise NoEmulatorError(f"missing: {', '.join(packages)}; and there is no apt-get")
-    command = f"apt-get update && apt-get install -y {' '.join([*packages, CROSS_LIBC])}"
+        kind = NoEmulatorError if "qemu-user" in packages else BoardError
+        raise kind(f"missing: {', '.join(packages)}; and there is no apt-get to install them")
+    if "gcc-aarch64-linux-gnu" in packages:
+        packages.append("libc6-dev-arm64-cross")
+    command = f"apt-get update && apt-get install -y {' '.join(packages)}"
     if not (in_ci() and os.geteuid() == 0):
         raise BoardError(f"missing: {', '.join(packages)}.  Install with (as root): {command}")
     print(f"board: {command}", file=sys.stderr)
     run(["apt-get", "-qq", "update"])
     lock = "-oDPkg::Lock::Timeout=300"
-    run(["apt-get", lock, "-qq", "install", "-y", "--no-install-recommends", *packages, CROSS_LIBC])
+    run(["apt-get", lock, "-qq", "install", "-y", "--no-install-recommends", *packages])
 
 
 def run(command: list[str], cwd: str | os.PathLike[str] | None = None) -> str:
