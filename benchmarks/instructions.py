@@ -112,7 +112,7 @@ def compare(architecture: str, found: Counts, accepted: Mapping[str, Any]) -> li
             failures.append(f"FAILED {architecture} {name}: not decoded any more")
             continue
         growth = now / before - 1
-        if abs(growth) > TOLERANCE:
+        if abs(now - before) > TOLERANCE * before:
             text = f"{architecture} {name}: {before} instructions were accepted, now {now} "
             text += f"({growth:+.1%}, tolerance {TOLERANCE:.0%})"
             if growth > 0 and same:
