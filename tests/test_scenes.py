@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from runtime.scenes import LABELS, MIN_SIDE, Street
+from runtime.scenes import LABELS, Street
+from runtime.scenes.street import MIN_SIDE
 
 SMALL = (320, 180)
 

@@ -40,6 +40,7 @@ STRIDES = (8, 16, 32)
 MOST_OBJECTS = 48
 SIZES = ((1280, 720), (1280, 720), (640, 360), (1920, 1080), (640, 480), (800, 600), (720, 720))
 BUNDLED = Path(__file__).resolve().parents[1] / "runtime" / "bundled"
+SCENES = BUNDLED.parent / "scenes"
 
 
 # --- the network, described once for both torch and ONNX -----------------------------------------
@@ -296,8 +297,7 @@ def _scene(seed: int, number: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any
 
 def load_scenes(seed: int, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Render the training pictures into a cache on disk, or open the one from an earlier run."""
-    names = ("scenes", "backdrop", "figures", "sprites")
-    drawing = b"".join((BUNDLED.parent / f"{name}.py").read_bytes() for name in names)
+    drawing = b"".join(path.read_bytes() for path in sorted(SCENES.glob("*.py")))
     stem = Path(tempfile.gettempdir()) / f"npud-scenes-{seed}-{count}-{zlib.crc32(drawing):08x}"
     images_path, rows_path = stem.with_suffix(".images.npy"), stem.with_suffix(".rows.npy")
     if not rows_path.exists():
@@ -468,7 +468,7 @@ def train(args: argparse.Namespace) -> TorchNet:
 
 MANIFEST = """\
 # The detector that comes with npud, for trying everything out without a board or a camera.
-# Trained from scratch on generated street scenes alone (runtime/scenes.py): no photographs, no
+# Trained from scratch on generated street scenes alone (runtime/scenes/): no photographs, no
 # other data set, no other model's weights. License: Apache-2.0, like the rest of npud.
 # Made by: python tools/train_bundled.py {flags}
 # Measure it with: python tools/eval_bundled.py

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backdrop import View, draw_backdrop, make_view
-from runtime.figures import make_look, render, step_of
-from runtime.sprites import Look, Sprite
+from runtime.scenes.backdrop import View, draw_backdrop, make_view
+from runtime.scenes.figures import make_look, render, step_of
+from runtime.scenes.sprites import Look, Sprite
 
 LABELS: tuple[str, ...] = ("person", "bicycle", "car", "bus", "dog", "traffic light")
 FPS = 30

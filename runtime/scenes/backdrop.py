@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from runtime.sprites import Colour, Image, Light, shade
+from runtime.scenes.sprites import Colour, Image, Light, shade
 
 _SHIFT = 4
 # The time of day: gains for everything (BGR), sky above, sky at the horizon, are the lamps on.

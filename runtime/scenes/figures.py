@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.sprites import Colour, Light, Look, Pen, Point, Sprite, shade, vivid
+from runtime.scenes.sprites import Colour, Light, Look, Pen, Point, Sprite, shade, vivid
 
 BLACK: Colour = (24, 22, 22)
 GLASS: Colour = (150, 125, 95)
