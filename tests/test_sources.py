@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -165,3 +170,36 @@ def test_a_picture_too_large_is_refused(tmp_path: Path) -> None:
 def test_passwords_are_masked() -> None:
     assert masked("rtsp://user:p4ss@host/x") == "rtsp://user:***@host/x"
     assert masked("rtsp://host/x") == "rtsp://host/x"
+
+
+@contextlib.contextmanager
+def http_server(folder: Path) -> Iterator[str]:
+    """A web server on the loopback interface that serves the files of a folder."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_http_stream_is_read_until_it_breaks_off(video: Path) -> None:
+    with http_server(video.parent) as url:
+        source = open_source(f"{url}/{video.name}")
+        assert source.live
+        greys = [int(source.read()[0].mean().round()) for _ in range(10)]
+        assert greys == pytest.approx([20 * i for i in range(10)], abs=2)
+        with pytest.raises(SourceError, match="the stream ended or gave nothing") as error:
+            source.read()
+        assert not isinstance(error.value, EndOfStream)  # a stream is worth opening again
+        source.close()
+        with pytest.raises(SourceError, match=r"nothere\.avi: cannot open"):
+            open_source(f"{url}/nothere.avi")
