@@ -66,7 +66,11 @@ def _title(path: Path, info: ModelInfo) -> str:
     parts = [click.style(printable(path.name), bold=True), kind]
     parts += [f"for {printable(info.target)}"] if info.target else []
     parts += [f"“{printable(info.name[:60])}”"] if info.name not in ("", "rknn model") else []
-    return " · ".join([*parts, f"{path.stat().st_size / 1e6:.1f} MB"])
+    return " · ".join([*parts, _bytes(path.stat().st_size)])
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 
 def _made(info: ModelInfo) -> list[str]:
@@ -79,7 +83,9 @@ def _made(info: ModelInfo) -> list[str]:
     lines += _entry("needs", printable(versions.needs(info)))
     data = info.metadata.get("CALI_DIR", "").strip(";")
     method = info.calibration[:100] + (f", with {data[:200]}" if data else "")
-    return lines + _entry("quantized" if info.format == "rknn" else "calibrated", printable(method))
+    if info.format == "rknn":
+        return lines + _entry("quantized", printable(method) or "no")
+    return lines + _entry("calibrated", printable(method))
 
 
 def _input(spec: TensorSpec, info: ModelInfo) -> list[str]:
@@ -96,8 +102,8 @@ def _fed(pixels: Pixels) -> str:
     text = f"fed as {fed} bytes" + (f", trained on {color}" if color != fed else "")
     if pixels.std or pixels.mean:
         mean, std = _per_channel(pixels.mean, "0"), _per_channel(pixels.std, "1")
-        text += f"; inside: (pixel - {mean}) / {std}"
-    return text
+        return f"{text}; inside: (pixel - {mean}) / {std}"
+    return f"{text}; unchanged inside"
 
 
 def _per_channel(values: tuple[float, ...], default: str) -> str:
@@ -129,7 +135,8 @@ def _grid(grid: Grid | None) -> tuple[str, str, str]:
         return "", "", ""
     scale, zero = grid.quantization.scale, grid.quantization.zero_point
     if scale.ndim:
-        shown = f"per channel, {scale.min():.3g}…{scale.max():.3g}"
+        least, most = f"{scale.min():.3g}", f"{scale.max():.3g}"
+        shown = f"per channel, {least}" + (f"…{most}" if least != most else "")
         zeros = str(zero.flat[0]) if (zero == zero.flat[0]).all() else f"{zero.min()}…{zero.max()}"
     else:
         shown, zeros = f"{float(scale):.4g}", str(int(zero))

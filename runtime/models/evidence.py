@@ -55,7 +55,7 @@ def representable(spec: TensorSpec) -> tuple[float, float] | None:
     zero = spec.quantization.zero_point.astype(np.float64)
     low = float(np.min((limits.min - zero) * scale))
     high = float(np.max((limits.max - zero) * scale))
-    symmetric = spec.dtype.kind == "i" and not zero.any() and high <= INSIDE[1]
+    symmetric = spec.dtype.kind == "i" and not zero.any() and 0.9 <= high <= INSIDE[1]
     return (0.0 if symmetric else low), high
 
 

@@ -51,9 +51,13 @@ def target(subject: Subject) -> Finding | None:
         return None
     if info.target in wanted:
         return Finding("target", "ok", f"made for {info.target}, as {subject.target} needs")
-    made = f"made for {info.target}" if info.target else f"an .{info.format} file for no board"
-    remedy = f"convert it again for target {wanted[0]}"
-    return Finding("target", "problem", f"{made}, {subject.target} needs {wanted[0]}", remedy)
+    made = (
+        f"made for {info.target}" if info.target else f"an .{info.format} file, made for no board"
+    )
+    remedy = f"convert the original model for {wanted[0]}"
+    return Finding(
+        "target", "problem", f"{made}; {subject.target} needs one for {wanted[0]}", remedy
+    )
 
 
 def toolkit(subject: Subject) -> Finding | None:
@@ -62,7 +66,7 @@ def toolkit(subject: Subject) -> Finding | None:
     if verdict is None:
         return None
     level, text = verdict
-    remedy = f"run it on {versions.needs(subject.info)}; compare detections on a known picture"
+    remedy = f"compare detections on a known picture; it needs {versions.needs(subject.info)}"
     return Finding("toolkit", level, text, "" if level == "ok" else remedy)
 
 
@@ -83,7 +87,8 @@ def calibration(subject: Subject) -> Finding | None:
     if info.format == "rknn" and not all(ranges):
         remedy = "convert again with a dataset of 20 or more typical pictures"
         return Finding("calibration", "warning", "quantized without calibrated ranges", remedy)
-    return Finding("calibration", "ok", f"calibrated, {info.calibration}") if method else None
+    text = "quantized with calibrated ranges" if info.format == "rknn" else f"calibrated, {method}"
+    return Finding("calibration", "ok", text) if method else None
 
 
 def scaling(subject: Subject) -> Finding | None:
@@ -124,7 +129,7 @@ def half_sigmoid(subject: Subject) -> Finding | None:
 def labels(subject: Subject) -> Finding | None:
     """One label per class."""
     classes = subject.plan.num_classes if subject.plan else 0
-    remedy = 'list them in the manifest: labels = ["person", …]'
+    remedy = 'list them in the .toml beside the model: labels = ["person", …]'
     if not subject.labels:
         of = f" of {classes} classes" if classes else ""
         return Finding("labels", "warning", f"the names{of} are not known", remedy)
@@ -135,6 +140,7 @@ def labels(subject: Subject) -> Finding | None:
     return Finding("labels", "ok", f"{len(subject.labels)} labels: {first}, …")
 
 
+LEVELS: tuple[Level, ...] = ("problem", "warning", "ok")
 Check = Callable[[Subject], Finding | None]
 CHECKS: tuple[Check, ...] = (
     target, toolkit, one_picture, fixed_size, scaling, calibration, head,
@@ -144,8 +150,9 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check(subject: Subject) -> list[Finding]:
-    """All findings, in the order of CHECKS."""
-    return [finding for one in CHECKS if (finding := one(subject)) is not None]
+    """All findings: problems, warnings and what is well, each in the order of CHECKS."""
+    found = [finding for one in CHECKS if (finding := one(subject)) is not None]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
 def _dynamic(specs: tuple[TensorSpec, ...]) -> bool:

@@ -62,6 +62,8 @@ def read(path: Path) -> ModelInfo:
 
 
 def _read(data: memoryview) -> ModelInfo:
+    if data[:1] != b"\x08":  # field 1, a number
+        raise ModelError(f"got a file that begins with {bytes(data[:8])!r}")
     budget = Budget()
     metadata: dict[str, str] = {}
     graphs: list[memoryview] = []

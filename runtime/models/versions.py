@@ -22,12 +22,15 @@ class Known:
     toolkit: str
     oldest: str
     newest: str
-    needs: str  # {version} is the toolkit's
+    needs: str  # of the board's library; {version} is the toolkit's
 
 
 KNOWN = {
     "rknn": Known(
-        "rknn-toolkit2", "1.5.2", "2.5.0", "librknnrt {version} (at least 1.6.0 for format 6)"
+        "rknn-toolkit2",
+        "1.5.2",
+        "2.5.0",
+        "librknnrt {version}, the toolkit's own; 1.5.0 and older refuse format 6",
     ),
     "bin": Known("hb_mapper", "1.24.3", "1.24.3", "the RDK X5 image's hobot-dnn"),
 }
@@ -44,7 +47,7 @@ def needs(info: ModelInfo) -> str:
     known = KNOWN.get(info.format)
     if known is None:
         return ""
-    text = known.needs.format(version=info.versions.toolkit or "of the toolkit's version")
+    text = known.needs.format(version=info.versions.toolkit or "of a known version")
     return f"{text}, made for runtime {info.versions.runtime}" if info.versions.runtime else text
 
 

@@ -12,14 +12,14 @@ Field = tuple[int, "int | bytes | str"]
 
 def message(*fields: Field) -> bytes:
     """A protocol-buffer message: ints as varints, bytes and texts length-delimited."""
-    out = b""
+    out = bytearray()
     for number, value in fields:
         if isinstance(value, int):
             out += varint(number << 3) + varint(value)
         else:
             data = value.encode() if isinstance(value, str) else value
             out += varint(number << 3 | 2) + varint(len(data)) + data
-    return out
+    return bytes(out)
 
 
 def varint(value: int) -> bytes:
