@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
 
-.PHONY: help demo test test-board bench instructions build lint format docs sanitize clean
+.PHONY: help demo test test-board bench instructions fuzz build lint format docs sanitize clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -42,6 +42,11 @@ instructions: build
 $(VENV)/.bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
+
+# Fuzzers of the post-processing, under ASan and UBSan (clang): `make fuzz SECONDS=600`.
+SECONDS ?= 60
+fuzz: build
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lint: build
 	$(BIN)/ruff check .
