@@ -2,7 +2,7 @@
 
 decoder, nms, sigmoid   the C extension built into libFuzzer with ASan and UBSan, started from
                         corpus/; what it learns is kept in a cache folder, `--minimize` brings
-                        the smallest inputs that cover as much back into corpus/
+                        small inputs that cover as much back into corpus/; finds go to out/
 recognise               Python; guided by atheris where that is installed
 
 Needs clang with its run-time libraries (Debian: clang libclang-rt-14-dev) and a shared libpython.
@@ -102,7 +102,8 @@ def run(program: Path, entry: str, seconds: int) -> tuple[int, str]:
     else:
         learnt = CACHE / entry
         learnt.mkdir(parents=True, exist_ok=True)
-        command = [str(program), *FUZZER, f"-max_total_time={seconds}", "-artifact_prefix=crash-"]
+        (ROOT / "out").mkdir(exist_ok=True)
+        command = [str(program), *FUZZER, f"-max_total_time={seconds}", "-artifact_prefix=out/"]
         command += [str(learnt), str(CORPUS / entry)]
     print(f"fuzz: {entry}, {seconds} s", file=sys.stderr)
     done = subprocess.run(

@@ -3,7 +3,7 @@
     python -m tests.fuzz.fuzz_recognise [SECONDS]
 
 A plan that is found is decoded, natively, on tensors of random bytes.  With atheris installed it is
-coverage-guided, without it random.  A find is written to crash-* and ends it with a traceback.
+coverage-guided, without it random.  A find is written to out/crash-* and ends it with a traceback.
 """
 
 from __future__ import annotations
@@ -116,9 +116,11 @@ def one_input(data: bytes) -> None:
 
 def main() -> None:
     """Run for the given seconds."""
+    Path("out").mkdir(exist_ok=True)
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     if atheris:
-        atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=256"], one_input)
+        options = [f"-max_total_time={seconds}", "-max_len=256", "-artifact_prefix=out/"]
+        atheris.Setup([sys.argv[0], *options], one_input)
         atheris.Fuzz()
         return
     done, end = 0, time.monotonic() + seconds
@@ -127,7 +129,7 @@ def main() -> None:
         try:
             one_input(data)
         except BaseException:
-            Path("crash-recognise").write_bytes(data)
+            Path("out/crash-recognise").write_bytes(data)
             raise
         done += 1
     print(f"{done} executions, no finding")
