@@ -1,4 +1,39 @@
 /* Which kernels run on this CPU. */
 #include "kernels.h"
 
-const npud_kernels *npud_kernels_best(void) { return &npud_kernels_scalar; }
+static int has_avx2(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2");
+#else
+    return 0;
+#endif
+}
+
+const npud_kernels *npud_kernels_at(size_t index)
+{
+    const npud_kernels *variants[3] = {0};
+    size_t count = 0;
+#if defined(__x86_64__) || defined(__i386__)
+    if (has_avx2())
+        variants[count++] = &npud_kernels_avx2;
+#endif
+#if defined(__aarch64__)
+    variants[count++] = &npud_kernels_neon;
+#endif
+    variants[count++] = &npud_kernels_scalar;
+    return index < count ? variants[index] : NULL;
+}
+
+const npud_kernels *npud_kernels_named(const char *name)
+{
+    size_t i = 0;
+    if (strcmp(name, "auto") == 0)
+        return npud_kernels_best();
+    while (npud_kernels_at(i) && strcmp(npud_kernels_at(i)->name, name) != 0)
+        i++;
+    return npud_kernels_at(i);
+}
+
+const npud_kernels *npud_kernels_best(void) { return npud_kernels_at(0); }

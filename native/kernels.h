@@ -20,7 +20,7 @@ enum {
     NPUD_MAX_CELLS = 1 << 20, /* 12 + 20 bits fill the lower half of a key */
     NPUD_LANES = 8,           /* kept boxes lie in chunks of this many */
     NPUD_BLOCK = 32,          /* candidates decoded at a time */
-    NPUD_SCAN_BLOCK = 256,    /* cells scanned at a time */
+    NPUD_SCAN_BLOCK = 512,    /* cells scanned at a time */
 };
 
 typedef enum { NPUD_NMS_CLASS, NPUD_NMS_AGNOSTIC, NPUD_NMS_NONE, NPUD_NMS_MODES } npud_nms_mode;

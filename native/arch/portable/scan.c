@@ -1,34 +1,9 @@
 /* Scans in portable C, written so that compilers vectorise the inner loops. */
 #include "portable.h"
 
+#include "../halves.h"
+
 enum { PLANES = 8 };
-
-/* Halves compare as integers: 0 and -0 are 0, negative numbers go down from there, NaN is below all. */
-static inline int16_t half_key(uint16_t half)
-{
-    int16_t magnitude = (int16_t)(half & 0x7fffu);
-    int16_t key = half & 0x8000u ? (int16_t)-magnitude : magnitude;
-    return magnitude > 0x7c00 ? INT16_MIN : key;
-}
-
-static inline float half_value(int16_t key)
-{
-    return npud_half((uint16_t)(key < 0 ? 0x8000 - key : key));
-}
-
-/* The key of a float that is exactly a half. */
-static inline int16_t half_threshold(float value)
-{
-    int low = -0x7c00, high = 0x7c00; /* the smallest key whose value is not below */
-    while (low < high) {
-        int middle = (low + high) >> 1;
-        if (half_value((int16_t)middle) >= value)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return (int16_t)low;
-}
 
 #define NAME(x) x##_f32
 #define TYPE float
@@ -44,9 +19,9 @@ static inline int16_t half_threshold(float value)
 #define TYPE uint16_t
 #define KEY int16_t
 #define LOWEST INT16_MIN
-#define LOAD(x) half_key(x)
-#define THRESHOLD(v) half_threshold((v).real)
-#define VALUE(x) ((npud_value){.real = half_value(x)})
+#define LOAD(x) npud_half_key(x)
+#define THRESHOLD(v) npud_half_threshold((v).real)
+#define VALUE(x) ((npud_value){.real = npud_half_value(x)})
 #define IS_NAN(x) ((x) == INT16_MIN)
 #include "scan_type.h"
 

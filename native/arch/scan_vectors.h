@@ -1,0 +1,375 @@
+/* The scans of one element type with vectors, for any instruction set.  Included once per type with
+ *
+ *   FN, FN_OUT, FN_PUBLIC   attributes of a function that is always inlined, of one that is called
+ *                      for hits only, of a kernel
+ *   VEC, VECTOR        a vector, and its size in bytes
+ *   MASK(v)            an integer with MASK_BITS equal bits per byte of a vector of comparisons
+ *   STAY(v)            keeps a vector in its register around a loop (compilers like to copy it)
+ *   NAME(x), TYPE, DTYPE
+ *   LOAD(p)            unaligned
+ *   FOLD(falling, a, b), EQUAL(a, b)       as stored, see below
+ *   KEY_OF(v), LARGER(a, b), SAME(a, b), REACHES(a, b), LOWEST, LARGEST_LANE(v)
+ *                      exact order of the values; LARGER(a, b) is b where a is NaN
+ *   FALLING(threshold), BOUND(threshold), LIMIT(threshold)
+ *   FOLDS_EXACTLY      1 where the fold of values is their largest key
+ *   GATHERS, GATHER_ROW(to, p, stride)     1 and LANES values that lie apart, or 0
+ *   SINGLE_HITS        up to so many hits in a vector are looked at one by one
+ *   VALUE(key)         a npud_value of a key in a lane
+ *   IS_NAN(key)        whether LOWEST stands for NaN
+ *   VALUE_REACHES(value, threshold)        of npud_values
+ *
+ * Nearly all cells miss the threshold, so a filter looks at all values with one instruction per
+ * vector that also loads it: a running maximum.  Floats are compared as the integers of their bits:
+ * for a threshold > 0 the signed maximum is ≥ its bits iff a value reaches it; for one ≤ 0 (FALLING)
+ * the unsigned minimum is ≤ its bits, because negative numbers have the larger bits, rising with
+ * their magnitude, and all positive ones pass.  NaN may pass the filter, never its absence: where it
+ * lets anything pass, the same vectors are read again with the exact order. */
+
+enum { NAME(LANES) = VECTOR / (int)sizeof(TYPE), NAME(BITS) = MASK_BITS * (int)sizeof(TYPE) };
+
+typedef struct {
+    VEC bound, limit;
+    npud_value threshold;
+    int falling; /* a constant wherever this is used */
+} NAME(filter);
+
+FN int NAME(first_lane)(uint64_t mask) { return __builtin_ctzll(mask) / NAME(BITS); }
+
+FN uint64_t NAME(without)(uint64_t mask, int lane)
+{
+    return mask & ~(((1ull << NAME(BITS)) - 1) << (lane * NAME(BITS)));
+}
+
+FN uint64_t NAME(passing)(const NAME(filter) *f, VEC folded)
+{
+    return MASK(EQUAL(FOLD(f->falling, folded, f->bound), folded));
+}
+
+/* ---- one cell ---- */
+
+/* The best of `count` ≥ LANES neighbouring values, and the index of the first that is; -1: NaN. */
+FN int NAME(best_of)(const TYPE *p, size_t count, TYPE *value)
+{
+    enum { N = NAME(LANES) };
+    const size_t last = count - N;
+    VEC best = LARGER(KEY_OF(LOAD(p + last)), LOWEST);
+    for (size_t i = 0; i < last; i += N)
+        best = LARGER(KEY_OF(LOAD(p + i)), best);
+    best = LARGEST_LANE(best);
+    TYPE values[N];
+    memcpy(values, &best, sizeof values);
+    *value = values[0];
+    if (IS_NAN(values[0]))
+        return -1;
+    for (size_t i = 0;; i = i + N < last ? i + N : last) {
+        uint64_t m = MASK(SAME(KEY_OF(LOAD(p + i)), best));
+        if (m)
+            return (int)i + NAME(first_lane)(m);
+        if (i == last)
+            return -1;
+    }
+}
+
+FN int NAME(best_of_row)(const TYPE *row, int channels, npud_value *best)
+{
+    if (channels < NAME(LANES))
+        return npud_kernels_scalar.best[DTYPE](row, 1, channels, best);
+    TYPE value;
+    int class_id = NAME(best_of)(row, (size_t)channels, &value);
+    *best = VALUE(value);
+    return class_id;
+}
+
+/* Values that lie apart are brought together first. */
+FN_OUT int NAME(best_of_column)(const TYPE *p, size_t stride, int channels, npud_value *best)
+{
+    enum { MOST = 1024 };
+    TYPE row[MOST];
+    int c = 0;
+    if (channels < NAME(LANES) || channels > MOST)
+        return npud_kernels_scalar.best[DTYPE](p, stride, channels, best);
+    if (GATHERS && stride <= INT32_MAX / (MOST * sizeof(TYPE)))
+        for (; c + NAME(LANES) <= channels; c += NAME(LANES), p += NAME(LANES) * stride)
+            GATHER_ROW(row + c, p, (int32_t)stride);
+    for (; c + 4 <= channels; c += 4, p += 4 * stride) {
+        TYPE v0 = p[0], v1 = p[stride], v2 = p[2 * stride], v3 = p[3 * stride];
+        row[c] = v0, row[c + 1] = v1, row[c + 2] = v2, row[c + 3] = v3;
+    }
+    for (; c < channels; c++, p += stride)
+        row[c] = *p;
+    return NAME(best_of_row)(row, channels, best);
+}
+
+/* ---- planes: a vector holds one channel of neighbouring cells ---- */
+
+FN uint64_t NAME(set_classes)(uint64_t found, uint64_t pending, int channel, uint16_t *classes)
+{
+    for (uint64_t m = found & pending; m; m = NAME(without)(m, NAME(first_lane)(m)))
+        classes[NAME(first_lane)(m)] = (uint16_t)channel;
+    return pending & ~found;
+}
+
+/* The lowest channel that holds each lane's best; returns the lanes where none does.  Four channels
+ * at a time: 3 instructions a channel. */
+FN uint64_t NAME(find_classes)(const TYPE *column, size_t stride, int channels, VEC best,
+                               uint64_t pending, uint16_t *classes)
+{
+    int c = 0;
+    for (; c + 4 <= channels && pending; c += 4) {
+        const TYPE *p = column + (size_t)c * stride;
+        VEC e0 = SAME(KEY_OF(LOAD(p)), best), e1 = SAME(KEY_OF(LOAD(p + stride)), best);
+        VEC e2 = SAME(KEY_OF(LOAD(p + 2 * stride)), best);
+        VEC e3 = SAME(KEY_OF(LOAD(p + 3 * stride)), best);
+        if (!(MASK(EITHER(EITHER(e0, e1), EITHER(e2, e3))) & pending))
+            continue;
+        pending = NAME(set_classes)(MASK(e0), pending, c, classes);
+        pending = NAME(set_classes)(MASK(e1), pending, c + 1, classes);
+        pending = NAME(set_classes)(MASK(e2), pending, c + 2, classes);
+        pending = NAME(set_classes)(MASK(e3), pending, c + 3, classes);
+    }
+    for (; c < channels && pending; c++) {
+        VEC same = SAME(KEY_OF(LOAD(column + (size_t)c * stride)), best);
+        pending = NAME(set_classes)(MASK(same), pending, c, classes);
+    }
+    return pending;
+}
+
+/* The hits among the cells of one vector, one by one. */
+FN size_t NAME(single_hits)(const NAME(filter) *f, const TYPE *column, size_t stride, int channels,
+                            uint64_t passing, uint32_t cell, npud_hit *hits)
+{
+    size_t found = 0;
+    for (; passing; passing = NAME(without)(passing, NAME(first_lane)(passing))) {
+        int lane = NAME(first_lane)(passing);
+        npud_value best;
+        int class_id = NAME(best_of_column)(column + lane, stride, channels, &best);
+        if (class_id >= 0 && VALUE_REACHES(best, f->threshold))
+            hits[found++] = (npud_hit){cell + (uint32_t)lane, (uint32_t)class_id, best};
+    }
+    return found;
+}
+
+/* The hits among the cells of one vector, all together. */
+FN size_t NAME(vector_hits)(const NAME(filter) *f, const TYPE *column, size_t stride, int channels,
+                            VEC folded, uint64_t lanes, uint32_t cell, npud_hit *hits)
+{
+    TYPE values[NAME(LANES)];
+    uint16_t classes[NAME(LANES)];
+    size_t found = 0;
+    VEC best = folded;
+    if (!FOLDS_EXACTLY) {
+        best = LOWEST;
+        for (int c = 0; c < channels; c++)
+            best = LARGER(KEY_OF(LOAD(column + (size_t)c * stride)), best);
+    }
+    uint64_t passing = MASK(REACHES(best, f->limit)) & lanes;
+    passing &= ~NAME(find_classes)(column, stride, channels, best, passing, classes);
+    memcpy(values, &best, sizeof values);
+    for (; passing; passing = NAME(without)(passing, NAME(first_lane)(passing))) {
+        int lane = NAME(first_lane)(passing);
+        hits[found++] = (npud_hit){cell + (uint32_t)lane, classes[lane], VALUE(values[lane])};
+    }
+    return found;
+}
+
+/* The hits among the cells of one vector, of which the filter found some; only `lanes` count. */
+FN_OUT size_t NAME(column_hits)(const NAME(filter) *f, const TYPE *column, size_t stride,
+                                int channels, VEC folded, uint64_t lanes, uint64_t passing,
+                                uint32_t cell, npud_hit *hits)
+{
+    uint64_t rest = passing;
+    for (int i = 0; i < SINGLE_HITS; i++)
+        rest = rest ? NAME(without)(rest, NAME(first_lane)(rest)) : 0;
+    if (SINGLE_HITS && !rest)
+        return NAME(single_hits)(f, column, stride, channels, passing, cell, hits);
+    return NAME(vector_hits)(f, column, stride, channels, folded, lanes, cell, hits);
+}
+
+FN VEC NAME(fold_column)(const NAME(filter) *f, const TYPE *p, size_t stride, int channels)
+{
+    VEC a = LOAD(p), b = a;
+    int c = 1;
+    for (; c + 2 <= channels; c += 2) {
+        a = FOLD(f->falling, a, LOAD(p + stride));
+        b = FOLD(f->falling, b, LOAD(p + 2 * stride));
+        p += 2 * stride;
+    }
+    return FOLD(f->falling, c < channels ? FOLD(f->falling, a, LOAD(p + stride)) : a, b);
+}
+
+/* Eight channels at a time along the whole block: 12 instructions for eight vectors, and the memory
+ * is read in long runs, which the CPU's prefetcher needs. */
+FN void NAME(fold_planes)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
+                          size_t vectors, VEC *folded)
+{
+    enum { N = NAME(LANES), AT_ONCE = 8 };
+    int c = channels % AT_ONCE ? channels % AT_ONCE : AT_ONCE;
+    for (size_t v = 0; v < vectors; v++)
+        folded[v] = NAME(fold_column)(f, first + v * N, stride, c);
+    for (; c < channels; c += AT_ONCE) {
+        const TYPE *p = first + (size_t)c * stride, *q = p + 4 * stride;
+        for (size_t v = 0; v < vectors; v++, p += N, q += N) {
+            VEC a = FOLD(f->falling, folded[v], LOAD(p));
+            a = FOLD(f->falling, a, LOAD(p + stride));
+            a = FOLD(f->falling, a, LOAD(p + 2 * stride));
+            a = FOLD(f->falling, a, LOAD(p + 3 * stride));
+            a = FOLD(f->falling, a, LOAD(q));
+            a = FOLD(f->falling, a, LOAD(q + stride));
+            a = FOLD(f->falling, a, LOAD(q + 2 * stride));
+            folded[v] = FOLD(f->falling, a, LOAD(q + 3 * stride));
+        }
+    }
+}
+
+FN VEC NAME(fold_8)(const NAME(filter) *f, const VEC *v)
+{
+    VEC a = FOLD(f->falling, FOLD(f->falling, v[0], v[1]), FOLD(f->falling, v[2], v[3]));
+    VEC b = FOLD(f->falling, FOLD(f->falling, v[4], v[5]), FOLD(f->falling, v[6], v[7]));
+    return FOLD(f->falling, a, b);
+}
+
+FN size_t NAME(planes)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
+                       size_t cells, npud_hit *hits)
+{
+    enum { N = NAME(LANES) };
+    const uint64_t all = ~0ull >> (64 - N * NAME(BITS));
+    const size_t vectors = cells / N;
+    VEC folded[NPUD_SCAN_BLOCK / N];
+    size_t found = 0, v = 0;
+    NAME(fold_planes)(f, first, stride, channels, vectors, folded);
+    while (v < vectors) {
+        size_t end = v + 8 <= vectors ? v + 8 : vectors;
+        if (v + 8 <= vectors && !NAME(passing)(f, NAME(fold_8)(f, folded + v)))
+            v = end;
+        for (; v < end; v++) {
+            uint64_t passing = NAME(passing)(f, folded[v]);
+            if (passing)
+                found += NAME(column_hits)(f, first + v * N, stride, channels, folded[v], all,
+                                           passing, (uint32_t)(v * N), hits + found);
+        }
+    }
+    if (cells % N) { /* the last vector overlaps the one before */
+        size_t start = cells - N;
+        uint64_t lanes = all & (all << ((vectors * N - start) * NAME(BITS)));
+        VEC last = NAME(fold_column)(f, first + start, stride, channels);
+        uint64_t passing = NAME(passing)(f, last) & lanes;
+        if (passing)
+            found += NAME(column_hits)(f, first + start, stride, channels, last, lanes, passing,
+                                       (uint32_t)start, hits + found);
+    }
+    return found;
+}
+
+FN_PUBLIC size_t NAME(scan_planes)(const void *first, size_t stride, int channels, size_t cells,
+                                   npud_value threshold, npud_hit *hits)
+{
+    NAME(filter) f = {BOUND(threshold), LIMIT(threshold), threshold, 0};
+    if (cells < NAME(LANES))
+        return npud_kernels_scalar.scan_planes[DTYPE](first, stride, channels, cells, threshold, hits);
+    if (!FALLING(threshold))
+        return NAME(planes)(&f, first, stride, channels, cells, hits);
+    f.falling = 1;
+    return NAME(planes)(&f, first, stride, channels, cells, hits);
+}
+
+/* ---- rows: a vector holds neighbouring channels of one cell ---- */
+
+/* Whether any of `count` ≥ LANES neighbouring values may reach the threshold. */
+FN int NAME(any_passes)(const NAME(filter) *f, const TYPE *p, size_t count)
+{
+    enum { N = NAME(LANES) };
+    const TYPE *last = p + count - N;
+    VEC a = LOAD(last), b = a, c = a, d = a;
+    for (; p + 7 * N <= last; p += 8 * N) {
+        a = FOLD(f->falling, a, LOAD(p));
+        b = FOLD(f->falling, b, LOAD(p + N));
+        c = FOLD(f->falling, c, LOAD(p + 2 * N));
+        d = FOLD(f->falling, d, LOAD(p + 3 * N));
+        a = FOLD(f->falling, a, LOAD(p + 4 * N));
+        b = FOLD(f->falling, b, LOAD(p + 5 * N));
+        c = FOLD(f->falling, c, LOAD(p + 6 * N));
+        d = FOLD(f->falling, d, LOAD(p + 7 * N));
+        STAY(a);
+        STAY(b);
+        STAY(c);
+        STAY(d);
+    }
+    for (; p + N <= last; p += 2 * N) {
+        a = FOLD(f->falling, a, LOAD(p));
+        b = FOLD(f->falling, b, LOAD(p + N));
+        STAY(a);
+        STAY(b);
+    }
+    if (p < last)
+        c = FOLD(f->falling, c, LOAD(p));
+    a = FOLD(f->falling, FOLD(f->falling, a, b), FOLD(f->falling, c, d));
+    return NAME(passing)(f, a) != 0;
+}
+
+FN size_t NAME(rows)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
+                     size_t cells, npud_hit *hits)
+{
+    enum { N = NAME(LANES) };
+    /* Rows without gaps are looked at together, as long as few of them hold a hit. */
+    size_t width = (size_t)channels, group = 1, found = 0;
+    if (stride == width)
+        group = width < N ? 2 * N / width : sizeof(TYPE) == 1 ? 8 : 4;
+    for (size_t i = 0; i < cells; i += group) {
+        size_t end = i + group < cells ? i + group : cells, values = (end - i) * width;
+        if (values >= N && !NAME(any_passes)(f, first + i * stride, values))
+            continue;
+        for (size_t k = i; k < end; k++) {
+            const TYPE *row = first + k * stride;
+            npud_value best;
+            if (width >= N && group > 1 && !NAME(any_passes)(f, row, width))
+                continue;
+            int class_id = NAME(best_of_row)(row, channels, &best);
+            if (class_id >= 0 && VALUE_REACHES(best, f->threshold))
+                hits[found++] = (npud_hit){(uint32_t)k, (uint32_t)class_id, best};
+        }
+    }
+    return found;
+}
+
+FN_PUBLIC size_t NAME(scan_rows)(const void *first, size_t stride, int channels, size_t cells,
+                                 npud_value threshold, npud_hit *hits)
+{
+    NAME(filter) f = {BOUND(threshold), LIMIT(threshold), threshold, 0};
+    if (channels == 1 && stride == 1)
+        return NAME(scan_planes)(first, cells, 1, cells, threshold, hits);
+    if (channels < NAME(LANES) && stride != (size_t)channels)
+        return npud_kernels_scalar.scan_rows[DTYPE](first, stride, channels, cells, threshold, hits);
+    if (!FALLING(threshold))
+        return NAME(rows)(&f, first, stride, channels, cells, hits);
+    f.falling = 1;
+    return NAME(rows)(&f, first, stride, channels, cells, hits);
+}
+
+FN_PUBLIC int NAME(best)(const void *values, size_t stride, int channels, npud_value *best)
+{
+    if (stride == 1)
+        return NAME(best_of_row)(values, channels, best);
+    return NAME(best_of_column)(values, stride, channels, best);
+}
+
+#undef NAME
+#undef TYPE
+#undef DTYPE
+#undef FOLD
+#undef EQUAL
+#undef KEY_OF
+#undef LARGER
+#undef SAME
+#undef REACHES
+#undef LOWEST
+#undef LARGEST_LANE
+#undef FALLING
+#undef BOUND
+#undef LIMIT
+#undef FOLDS_EXACTLY
+#undef GATHERS
+#undef GATHER_ROW
+#undef SINGLE_HITS
+#undef VALUE
+#undef IS_NAN
+#undef VALUE_REACHES
