@@ -40,7 +40,7 @@ instructions: build
 	@$(BIN)/python -m benchmarks.instructions --check
 
 $(VENV)/.bench: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@$(BIN)/python -m pip install --quiet --quiet --editable '.[bench]'
 	@touch $@
 
 # Fuzzers of the post-processing, under ASan and UBSan (clang): `make fuzz SECONDS=600`.
