@@ -1,25 +1,15 @@
 /* Which kernels run on this CPU. */
 #include "kernels.h"
 
-static int has_avx2(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2");
-#else
-    return 0;
-#endif
-}
-
 const npud_kernels *npud_kernels_at(size_t index)
 {
-    const npud_kernels *variants[3] = {0};
+    const npud_kernels *variants[3];
     size_t count = 0;
 #if defined(__x86_64__) || defined(__i386__)
-    if (has_avx2())
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2")) /* and the operating system saves the registers */
         variants[count++] = &npud_kernels_avx2;
-#endif
-#if defined(__aarch64__)
+#elif defined(__aarch64__)
     variants[count++] = &npud_kernels_neon;
 #endif
     variants[count++] = &npud_kernels_scalar;

@@ -24,4 +24,36 @@ NPUD_DEFINE_GATHER(uint16_t)
 NPUD_DEFINE_GATHER(uint32_t)
 #undef NPUD_DEFINE_GATHER
 
+/* In a kernel: declares data[i], the channels of cells[i] side by side. */
+#define NPUD_GATHER(TYPE)                                                                          \
+    TYPE room[NPUD_BLOCK * 4 * NPUD_MAX_BINS], *next = room;                                       \
+    const void *data[NPUD_BLOCK];                                                                  \
+    for (size_t i = 0; i < count; next += 4 * cells[i].bins, i++)                                  \
+        data[i] = npud_gather_##TYPE(&cells[i], next);
+
+/* Whether stored - zero point cannot overflow 32 bits. */
+static inline int npud_differences_fit(npud_dtype dtype, const npud_dfl_cell *cell)
+{
+    size_t channels = cell->quant.step ? 4 * (size_t)cell->bins : 1;
+    for (size_t c = 0; c < channels; c++) {
+        int32_t zero_point = cell->quant.zero_point[c];
+        if (dtype == NPUD_INT32 ? zero_point != 0 : zero_point < -(1 << 30) || zero_point > 1 << 30)
+            return 0;
+    }
+    return 1;
+}
+
+static inline int npud_all_differences_fit(npud_dtype dtype, const npud_dfl_cell *cells,
+                                           size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const npud_quant *quant = &cells[i].quant;
+        int checked = i > 0 && quant->zero_point == cells[i - 1].quant.zero_point &&
+                      quant->step == cells[i - 1].quant.step && cells[i].bins == cells[i - 1].bins;
+        if (!checked && !npud_differences_fit(dtype, &cells[i]))
+            return 0;
+    }
+    return 1;
+}
+
 #endif

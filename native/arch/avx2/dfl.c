@@ -109,20 +109,6 @@ FN __m128 load_4(npud_dtype dtype, const void *data, size_t channel, const npud_
     return _mm_mul_ps(_mm_cvtepi32_ps(_mm_sub_epi32(stored, zero_point)), scale);
 }
 
-/* Whether stored - zero point cannot overflow 32 bits. */
-FN int differences_fit(npud_dtype dtype, const npud_dfl_cell *cell)
-{
-    size_t channels = cell->quant.step ? 4 * (size_t)cell->bins : 1;
-    if (dtype == NPUD_FLOAT32 || dtype == NPUD_FLOAT16)
-        return 1;
-    for (size_t c = 0; c < channels; c++) {
-        int32_t zero_point = cell->quant.zero_point[c];
-        if (dtype == NPUD_INT32 ? zero_point != 0 : zero_point < -(1 << 30) || zero_point > 1 << 30)
-            return 0;
-    }
-    return 1;
-}
-
 FN __m256 two_cells(__m128 a, __m128 b) { return _mm256_insertf128_ps(_mm256_castps128_ps256(a), b, 1); }
 
 /* x[b]: bin b of all sides of both cells. */
@@ -261,7 +247,7 @@ FN void from_bytes(npud_dtype dtype, const npud_dfl_cell *cells, const void *con
                           distances + done);
             done += 1 + both;
         } else {
-            if (cell->quant.exp || !differences_fit(dtype, cell))
+            if (cell->quant.exp || !npud_differences_fit(dtype, cell))
                 portable(cell, 1, distances + done);
             else
                 from_reals(dtype, cell, data + done, 1, distances + done);
@@ -272,55 +258,45 @@ FN void from_bytes(npud_dtype dtype, const npud_dfl_cell *cells, const void *con
 
 /* ---- the kernels ---- */
 
-#define GATHER(TYPE)                                                                               \
-    TYPE room[NPUD_BLOCK * 4 * NPUD_MAX_BINS], *next = room;                                       \
-    const void *data[NPUD_BLOCK];                                                                  \
-    for (size_t i = 0; i < count; next += 4 * cells[i].bins, i++)                                  \
-        data[i] = npud_gather_##TYPE(&cells[i], next);
-
 NPUD_AVX2 void npud_avx2_dfl_f32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    GATHER(uint32_t)
+    NPUD_GATHER(uint32_t)
     from_reals(NPUD_FLOAT32, cells, data, count, distances);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_f16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    GATHER(uint16_t)
+    NPUD_GATHER(uint16_t)
     from_reals(NPUD_FLOAT16, cells, data, count, distances);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_i8(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    GATHER(uint8_t)
+    NPUD_GATHER(uint8_t)
     from_bytes(NPUD_INT8, cells, data, count, distances, npud_portable_dfl_i8);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_u8(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    GATHER(uint8_t)
+    NPUD_GATHER(uint8_t)
     from_bytes(NPUD_UINT8, cells, data, count, distances, npud_portable_dfl_u8);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    GATHER(uint16_t)
-    for (size_t i = 0; i < count; i++)
-        if (!differences_fit(NPUD_INT16, &cells[i])) {
-            npud_portable_dfl_i16(cells, count, distances);
-            return;
-        }
-    from_reals(NPUD_INT16, cells, data, count, distances);
+    NPUD_GATHER(uint16_t)
+    if (npud_all_differences_fit(NPUD_INT16, cells, count))
+        from_reals(NPUD_INT16, cells, data, count, distances);
+    else
+        npud_portable_dfl_i16(cells, count, distances);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    GATHER(uint32_t)
-    for (size_t i = 0; i < count; i++)
-        if (!differences_fit(NPUD_INT32, &cells[i])) {
-            npud_portable_dfl_i32(cells, count, distances);
-            return;
-        }
-    from_reals(NPUD_INT32, cells, data, count, distances);
+    NPUD_GATHER(uint32_t)
+    if (npud_all_differences_fit(NPUD_INT32, cells, count))
+        from_reals(NPUD_INT32, cells, data, count, distances);
+    else
+        npud_portable_dfl_i32(cells, count, distances);
 }
 #endif

@@ -2,7 +2,7 @@
 #include "avx2.h"
 
 #ifdef NPUD_AVX2
-#include "../halves.h"
+#include "../bounds.h"
 
 #define FN NPUD_AVX2 __attribute__((always_inline)) static inline
 #define FN_OUT NPUD_AVX2 __attribute__((noinline)) static
@@ -23,25 +23,6 @@
 #define SWAP_32(v) _mm256_shuffle_epi32(v, 0xb1)
 #define SWAP_16(v) _mm256_or_si256(_mm256_slli_epi32(v, 16), _mm256_srli_epi32(v, 16))
 #define SWAP_8(v) _mm256_or_si256(_mm256_slli_epi16(v, 8), _mm256_srli_epi16(v, 8))
-
-static inline int32_t bits_of(float value)
-{
-    int32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* -0 and 0 are the same threshold, and -0 has the larger bits. */
-static inline int32_t float_bound(float threshold)
-{
-    return threshold == 0.0f ? INT32_MIN : bits_of(threshold);
-}
-
-static inline int16_t half_bound(float threshold)
-{
-    int16_t key = npud_half_threshold(threshold);
-    return key > 0 ? key : (int16_t)(0x8000 - key);
-}
 
 FN void gather_8(void *to, const void *from, int32_t stride)
 {

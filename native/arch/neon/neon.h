@@ -8,6 +8,12 @@
 #include <arm_neon.h>
 #define NPUD_NEON
 
+void npud_neon_dfl_f32(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
+void npud_neon_dfl_f16(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
+void npud_neon_dfl_i8(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
+void npud_neon_dfl_u8(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
+void npud_neon_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
+void npud_neon_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4]);
 int npud_neon_overlaps(const npud_pool *pool, const uint32_t *heads, size_t count,
                        const npud_boxes *boxes, size_t at, float threshold);
 #endif
