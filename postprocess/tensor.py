@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Layout = Literal["nchw", "nhwc", "nc1hwc2", ""]
+Layout = Literal["nchw", "nhwc", "nc1hwc2", "nv12", ""]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,10 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False)
 class TensorSpec:
-    """Name, shape, element type, memory layout ("" where unknown) and quantization of a tensor."""
+    """Name, shape, element type, memory layout ("" where unknown) and quantization of a tensor.
+
+    "nv12" is a picture as uint8 [1, H·3/2, W]: luma, then U and V side by side.
+    """
 
     name: str
     shape: tuple[int, ...]

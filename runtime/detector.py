@@ -28,6 +28,7 @@ from runtime.models.manifest import Manifest
 from runtime.preprocess import InputSpec, Preprocessor
 
 T = TypeVar("T")
+NV12_PAD = 127  # what D-Robotics' model zoo pads with (it says grey, and gets blue)
 LAST_OPS: dict[str, Activation] = {
     "Sigmoid": "probabilities",
     "Conv": "logits",
@@ -119,6 +120,8 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
         raise ModelError(f"expected one input, a picture, got {names}")
     tensor = backend.inputs[0]
     height, width = tensor.shape[2:4] if tensor.layout == "nchw" else tensor.shape[1:3]
+    if tensor.layout == "nv12":
+        height = height * 2 // 3
     wanted = files.manifest.input
     if wanted.size and wanted.size != (height, width):
         raise ModelError(f"input.size {list(wanted.size)} does not fit its input {tensor}")
@@ -127,6 +130,10 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
     given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not None}
     if tensor.dtype == np.uint8:
         given.setdefault("std", (1.0, 1.0, 1.0))  # a model that takes bytes scales them itself
+    if tensor.layout == "nv12":
+        if wanted.mean or wanted.std:
+            raise ModelError("input.mean and input.std have no meaning for an NV12 input")
+        given = {"pad_value": NV12_PAD, "yuv_range": "full"} | given | {"color": "nv12"}
     layout = "nhwc" if tensor.layout == "nhwc" else "nchw"
     given |= {"size": (height, width), "layout": layout, "dtype": tensor.dtype}
     return InputSpec(**given)

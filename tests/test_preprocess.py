@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npud.detections import Detections
+from npud.errors import ModelError
 from runtime.frame import Frame
 from runtime.preprocess import Fit, InputSpec, Letterbox, Preprocessor
 
@@ -96,3 +99,65 @@ def test_topleft_and_stretch() -> None:
     tensor, box = Preprocessor(spec)(frame)
     assert (tensor == 200).all()
     assert (box.scale_x, box.scale_y) == (1, 2)
+
+
+# Full range: Kr, Kg, Kb of BT.601, luma and chroma from the definitions, not from a matrix.
+def yuv(rgb: np.ndarray, video: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r, g, b = (rgb[..., i].astype(np.float64) for i in range(3))
+    luma = 0.299 * r + 0.587 * g + 0.114 * b
+    u, v = (b - luma) / (2 * (1 - 0.114)), (r - luma) / (2 * (1 - 0.299))
+    if video:
+        return 16 + luma * 219 / 255, 128 + u * 224 / 255, 128 + v * 224 / 255
+    return luma, 128 + u, 128 + v
+
+
+@pytest.mark.parametrize("video", [False, True])
+@pytest.mark.parametrize("shape", [(64, 96), (33, 71), (7, 3), (480, 641)])
+def test_nv12_is_luma_then_the_mean_colour_of_two_by_two(
+    shape: tuple[int, int], video: bool
+) -> None:
+    frame = picture(*shape)
+    shown = InputSpec((64, 96), "nhwc", np.dtype(np.uint8), "bgr", pad_value=127, std=(1, 1, 1))
+    canvas, box = Preprocessor(shown)(frame)
+    spec = InputSpec((64, 96), color="nv12", pad_value=127, yuv_range="video" if video else "full")
+    tensor, nv12_box = Preprocessor(spec)(frame)
+    assert (tensor.shape, tensor.dtype) == ((1, 96, 96), np.uint8)
+    assert tensor.flags.c_contiguous
+    assert nv12_box == box
+    rgb = canvas[0, :, :, ::-1]
+    luma = yuv(rgb, video)[0]
+    _, u, v = yuv(rgb.reshape(32, 2, 48, 2, 3).mean((1, 3)), video)
+    chroma = tensor[0, 64:].reshape(32, 48, 2)
+    for ours, exact in ((tensor[0, :64], luma), (chroma[..., 0], u), (chroma[..., 1], v)):
+        assert np.abs(ours - exact).max() <= 1
+        assert abs((ours - exact).mean()) < 0.1
+
+
+def test_nv12_padding_is_grey_and_video_range_is_opencvs() -> None:
+    blank = Frame(np.full((10, 40, 3), 255, np.uint8))
+    tensor, box = Preprocessor(InputSpec((64, 64), color="nv12", pad_value=127))(blank)
+    assert (tensor[0, : box.pad_y] == 127).all()
+    assert (tensor[0, 64 : 64 + box.pad_y // 2] == 128).all()
+    frame = picture(64, 64)
+    spec = InputSpec((64, 64), color="nv12", yuv_range="video")
+    ours = Preprocessor(spec)(frame)[0][0, :64].astype(int)
+    theirs = cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2YUV_I420)[:64]
+    assert np.abs(ours - theirs).max() <= 1
+
+
+def test_nv12_of_an_odd_size_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"expected an even height and width for NV12, got \[63, "):
+        Preprocessor(InputSpec((63, 64), color="nv12"))
+
+
+@pytest.mark.shared
+def test_nv12_of_the_bus_is_what_the_vendors_tools_were_fed(shared: Path) -> None:
+    fed = np.load(shared / "models" / "bin" / "bus_nv12_letterbox127.npz")
+    frame = Frame(cv2.imread(str(shared / "data" / "bus.jpg")))
+    spec = InputSpec((640, 640), color="nv12", pad_value=127, yuv_range="video")
+    tensor, box = Preprocessor(spec)(frame)
+    inside = np.s_[:, box.pad_x + 2 : 640 - box.pad_x - 2]  # theirs is padded with blue
+    luma = np.abs(tensor[0, :640].astype(int) - fed["y"])[inside]
+    chroma = np.abs(tensor[0, 640:].astype(int) - fed["uv"])[inside]
+    assert luma.max() <= 1
+    assert chroma.mean() < 1  # theirs takes the chroma of one pixel in four

@@ -30,14 +30,22 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Literal["center", "topleft", "stretch"] | None,
         Meta(description="how a picture is fitted: padded on both sides, at the end, or stretched"),
     ] = None
-    pad_value: Annotated[Byte | None, Meta(description="grey value of the letterbox padding")] = (
-        None
-    )
+    pad_value: Annotated[
+        Byte | None,
+        Meta(description="grey value of the letterbox padding; default for NV12 inputs: 127"),
+    ] = None
     mean: Annotated[
         tuple[float, float, float] | None,
         Meta(description="per channel, in `color` order: value fed = (pixel - mean) / std"),
     ] = None
     std: Annotated[tuple[Std, Std, Std] | None, Meta(description="per channel, see mean")] = None
+    yuv_range: Annotated[
+        Literal["full", "video"] | None,
+        Meta(
+            description="NV12 inputs: BT.601 with luma 0..255, from which the RDK X5 computes RGB, "
+            "or 16..235, as its model zoo feeds"
+        ),
+    ] = None
 
     def over(self, below: Input) -> Input:
         """This table's keys, and those of `below` where this one has none."""
