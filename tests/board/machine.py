@@ -19,6 +19,7 @@ from tests.board.requirements import (
     PYTHON,
     TOOLS,
     WHEELS,
+    BoardError,
     require_tools,
     run,
 )
@@ -131,9 +132,15 @@ def _unpack_debian(board: Board) -> None:
         "Dir::State::status": apt / "status",
     }
     get = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in settings.items())]
-    run([*get, "update"])
-    run([*get, "install", "-y", "--download-only", *DEBS])
-    run([*get, "download", HEADERS], cwd=archives)
+    try:
+        run([*get, "update"])
+        run([*get, "install", "-y", "--download-only", *DEBS])
+        run([*get, "download", HEADERS], cwd=archives)
+    except BoardError as error:
+        needed = (
+            f"the host's package sources must offer python{PYTHON} for arm64, as Debian 12's do"
+        )
+        raise BoardError(f"{error}\n{needed}") from error
     for deb in sorted(archives.glob("*.deb")):
         run(["dpkg", "-x", str(deb), str(board.root)])
     shutil.rmtree(apt)
