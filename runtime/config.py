@@ -13,6 +13,7 @@ from msgspec import Meta
 import npud
 from npud.errors import ConfigError
 from npud.wire import MAX_LIST, valid_camera_name
+from runtime.backends.base import VersionCheck
 from runtime.models.manifest import Input
 from runtime.preprocess import InputSpec
 from runtime.validate import TOML_NAMES, convert, nearest
@@ -58,6 +59,16 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     threads: Annotated[
         int, Meta(ge=0, le=1024, description="onnx: CPU threads per inference; 0 = one per core")
     ] = 0
+    priority: Annotated[
+        int, Meta(ge=0, le=255, description="hobot: 255 goes before all others on the BPU")
+    ] = 0
+    core_id: Annotated[
+        int, Meta(ge=0, le=2, description="hobot: 0 any BPU core, 1 the first, 2 the second")
+    ] = 0
+    version_check: Annotated[
+        VersionCheck,
+        Meta(description="a model or driver that cannot fit the board: refuse it, or warn and try"),
+    ] = "refuse"
 
 
 class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -82,7 +82,7 @@ class Detector:
     def __init__(self, files: ModelFiles, settings: config.Model, chip: config.Backend) -> None:
         self.files = files
         size = files.manifest.input.size or files.info.input_size
-        self.backend = open_backend(chip.name, files.path, BackendOptions(size, chip.threads))
+        self.backend = open_backend(chip.name, files.path, _backend_options(chip, size))
         try:
             self.input = _input_spec(files, self.backend)
             self.plan = _plan(files, self.backend, self.input.size)
@@ -114,6 +114,16 @@ class Detector:
         self.backend.close()
 
 
+def _backend_options(chip: config.Backend, size: tuple[int, int] | None) -> BackendOptions:
+    return BackendOptions(
+        input_size=size,
+        threads=chip.threads,
+        priority=chip.priority,
+        core_id=chip.core_id,
+        version_check=chip.version_check,
+    )
+
+
 def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
     if len(backend.inputs) != 1:
         names = ", ".join(map(str, backend.inputs))
@@ -133,7 +143,7 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
     if tensor.layout == "nv12":
         if wanted.mean or wanted.std:
             raise ModelError("input.mean and input.std have no meaning for an NV12 input")
-        given = {"pad_value": NV12_PAD, "yuv_range": "full"} | given | {"color": "nv12"}
+        given = {"pad_value": NV12_PAD} | given | {"color": "nv12"}
     layout = "nhwc" if tensor.layout == "nhwc" else "nchw"
     given |= {"size": (height, width), "layout": layout, "dtype": tensor.dtype}
     return InputSpec(**given)

@@ -17,7 +17,19 @@ PYTHON = "3.11"  # Debian 12's, and of the RK3588 images built on it
 DEBS = (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "libstdc++6")
 HEADERS = f"libpython{PYTHON}-dev"  # unpacked without what it depends on
 # The vendors' bindings need NumPy 1 (hobot-dnn-rdkx5); npud is tested with NumPy 2 elsewhere.
-WHEELS = ("numpy==1.26.4", "pyzmq", "msgpack", "pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6")
+WHEELS = (
+    "numpy==1.26.4",
+    "pyzmq",
+    "msgpack",
+    "msgspec",
+    "click",
+    "rich",
+    "opencv-python-headless<4.12",  # the last for NumPy 1
+    "hobot-dnn-rdkx5==3.0.6",  # built for CPython 3.10, imports in 3.11 as well
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6",
+)
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{n}_aarch64" for n in (17, 26, 27, 28)))
 
 
