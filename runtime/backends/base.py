@@ -28,6 +28,9 @@ class BackendOptions:
     input_size: tuple[int, int] | None = None
     threads: int = 0
     core: int | None = None
+    priority: int = 0
+    core_id: int = 0
+    version_check: VersionCheck = "refuse"
 
 
 class Backend(Protocol):
