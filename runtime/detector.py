@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -79,16 +80,21 @@ def read_model(settings: config.Model) -> ModelFiles:
 class Detector:
     """One loaded model with its pre- and post-processing.  Not for two threads at once."""
 
-    def __init__(self, files: ModelFiles, settings: config.Model, chip: config.Backend) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        settings: config.Model,
+        chip: config.Backend,
+        core: int | None = None,
+    ) -> None:
         self.files = files
         size = files.manifest.input.size or files.info.input_size
-        self.backend = open_backend(chip.name, files.path, _backend_options(chip, size))
+        self.backend = open_backend(chip.name, files.path, _backend_options(chip, size, core))
         try:
             self.input = _input_spec(files, self.backend)
             self.plan = _plan(files, self.backend, self.input.size)
             self._preprocess = Preprocessor(self.input)
-            options = _options(files, settings)
-            self._decode = make_decoder(self.plan, self.backend.outputs, options)
+            self._decode = make_decoder(self.plan, self.backend.outputs, _options(files, settings))
         except ModelError as error:
             self.backend.close()
             raise ModelError(f"model {files.path}: {error}") from None
@@ -109,15 +115,25 @@ class Detector:
             (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
         )
 
+    def duplicate(self, core: int | None = None) -> Detector:
+        """Make another one on the same weights, for another thread, on the given NPU core."""
+        twin = copy.copy(self)
+        twin.backend = self.backend.duplicate(core)
+        twin._preprocess = Preprocessor(self.input)
+        return twin
+
     def close(self) -> None:
         """Free the model."""
         self.backend.close()
 
 
-def _backend_options(chip: config.Backend, size: tuple[int, int] | None) -> BackendOptions:
+def _backend_options(
+    chip: config.Backend, size: tuple[int, int] | None, core: int | None
+) -> BackendOptions:
     return BackendOptions(
         input_size=size,
         threads=chip.threads,
+        core=core,
         priority=chip.priority,
         core_id=chip.core_id,
         version_check=chip.version_check,

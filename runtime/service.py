@@ -36,11 +36,12 @@ def run(settings: Config, *, every_frame: bool = False) -> None:
         cameras = settings.camera or DEFAULT_CAMERAS
         publisher = Publisher(settings.publish)  # before the model: a second npud fails at once
         stack.callback(publisher.close)
-        detectors = []
-        for _ in range(settings.backend.contexts):
-            detector = Detector(files, settings.model, settings.backend)
-            stack.callback(detector.close)
-            detectors.append(detector)
+        core = 0 if settings.backend.contexts > 1 else None
+        detectors = [Detector(files, settings.model, settings.backend, core)]
+        stack.callback(detectors[0].close)
+        for number in range(1, settings.backend.contexts):
+            detectors.append(detectors[0].duplicate(number))
+            stack.callback(detectors[-1].close)
         log.info("model %s: %s", files.name, detectors[0].plan)
         pipeline = Pipeline(
             cameras, detectors, publisher, settings.publish, every_frame=every_frame

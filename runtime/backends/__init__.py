@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from npud.errors import BackendUnavailable, ConfigError
@@ -9,25 +10,51 @@ from runtime.backends.base import Backend, BackendOptions
 from runtime.lazy import load
 from runtime.validate import nearest
 
-# name -> ("module:Class", suffixes of the model files it runs)
-BACKENDS: dict[str, tuple[str, frozenset[str]]] = {
-    "onnx": ("runtime.backends.onnx:OnnxBackend", frozenset({".onnx"})),
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a backend is ("module:Class") and which model files it runs, by suffix."""
+
+    target: str
+    suffixes: frozenset[str]
+
+    def load(self) -> type[Backend]:
+        """Import it; raises BackendUnavailable where its binding cannot be imported."""
+        backend: type[Backend] = load(self.target, "backend")
+        return backend
+
+
+# "auto" takes the first one that runs the file and is available.
+BACKENDS: dict[str, Entry] = {
+    "onnx": Entry("runtime.backends.onnx:OnnxBackend", frozenset({".onnx"})),
 }
 
 
 def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
-    """Load a model with the named backend, or with the first that runs such files ("auto")."""
+    """Load a model with the named backend, or with the first that can run the file ("auto")."""
     if name == "auto":
-        fitting = [n for n, (_, suffixes) in BACKENDS.items() if path.suffix.lower() in suffixes]
-        if not fitting:
-            known = ", ".join(sorted(s for _, suffixes in BACKENDS.values() for s in suffixes))
-            raise BackendUnavailable(
-                f"model {path}: no backend runs {path.suffix} files; known: {known}"
-            )
-        name = fitting[0]
+        return _choose(path)(path, options)
     if name not in BACKENDS:
         raise ConfigError(
             f"backend.name: unknown backend {name}{nearest(name, ['auto', *BACKENDS])}"
         )
-    backend: Backend = load(BACKENDS[name][0], "backend")(path, options)
-    return backend
+    return BACKENDS[name].load()(path, options)
+
+
+def _choose(path: Path) -> type[Backend]:
+    fitting = [entry for entry in BACKENDS.values() if path.suffix.lower() in entry.suffixes]
+    if not fitting:
+        known = ", ".join(sorted({s for entry in BACKENDS.values() for s in entry.suffixes}))
+        raise BackendUnavailable(
+            f"model {path}: no backend runs {path.suffix} files; known: {known}"
+        )
+    reasons = []
+    for entry in fitting:
+        try:
+            backend = entry.load()
+            backend.probe()
+        except BackendUnavailable as error:
+            reasons.append(str(error))
+        else:
+            return backend
+    raise BackendUnavailable("; ".join(reasons))

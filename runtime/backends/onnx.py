@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from npud.errors import BackendUnavailable, InferenceError, ModelError
 from postprocess.tensor import Layout, TensorSpec
-from runtime.backends.base import BackendOptions
+from runtime.backends.base import BackendOptions, check_inputs
 
 try:
     import onnxruntime as ort
@@ -51,28 +52,31 @@ class OnnxBackend:
         self.outputs: tuple[TensorSpec, ...] = ()
         self.outputs = self._output_specs()
 
+    @classmethod
+    def probe(cls) -> str:
+        """Say which onnxruntime it is."""
+        return f"onnxruntime {ort.__version__}"
+
     def infer(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the model on tensors that fit `inputs`."""
         if self._session is None:
             raise InferenceError(f"model {self._path}: the backend is closed")
-        if len(tensors) != len(self.inputs):
-            raise InferenceError(
-                f"model {self._path}: expected {len(self.inputs)} inputs, got {len(tensors)}"
-            )
-        feed = {}
-        for spec, tensor in zip(self.inputs, tensors):
-            if tensor.shape != spec.shape or tensor.dtype != spec.dtype:
-                got = f"{list(tensor.shape)} {tensor.dtype}"
-                raise InferenceError(f"model {self._path}: input {spec}, got {got}")
-            feed[spec.name] = tensor
+        check_inputs(self._path, self.inputs, tensors)
+        feed = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors)}
         try:
             results: list[NDArray[Any]] = self._session.run(None, feed)
         except Exception as error:  # see above
             raise InferenceError(f"model {self._path}: onnxruntime: {_line(error)}") from None
         return results
 
+    def duplicate(self, core: int | None = None) -> OnnxBackend:
+        """Share the session: onnxruntime's run() is thread-safe.  A CPU has no NPU core."""
+        if self._session is None:
+            raise InferenceError(f"model {self._path}: the backend is closed")
+        return copy.copy(self)
+
     def close(self) -> None:
-        """Free the session."""
+        """Free the session, once no duplicate is left."""
         self._session = None
 
     def _input(self, node: Any, options: BackendOptions) -> TensorSpec:
