@@ -52,13 +52,12 @@ def read_subject(path: Path, target: str = "") -> Subject:
     beside = manifests.beside(path)
     manifest = manifests.read(beside) if beside.is_file() else Manifest()
     labels = manifest.labels if manifest.labels is not None else info.labels
-    hints = Hints(
-        head=manifest.head,
-        activation=manifest.activation,
-        activation_evidence="the manifest says so" if manifest.activation else "",
-        num_classes=len(labels) or None,
-    )
-    try:
-        return Subject(info, labels, target, plan_of(info, manifest.input.size, hints))
-    except ModelError as error:
-        return Subject(info, labels, target, refusal=str(error))
+    said = "the manifest says so" if manifest.activation else ""
+    refusal = ""
+    for count in (len(labels) or None, None):  # a wrong number of labels is a finding of its own
+        hints = Hints(manifest.head, manifest.activation, said, count)
+        try:
+            return Subject(info, labels, target, plan_of(info, manifest.input.size, hints))
+        except ModelError as error:
+            refusal = refusal or str(error)
+    return Subject(info, labels, target, refusal=refusal)

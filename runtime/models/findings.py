@@ -134,7 +134,7 @@ def labels(subject: Subject) -> Finding | None:
         of = f" of {classes} classes" if classes else ""
         return Finding("labels", "warning", f"the names{of} are not known", remedy)
     if classes and classes != len(subject.labels):
-        text = f"{len(subject.labels)} labels for {classes} classes"
+        text = f"expected {classes} labels, one per class, got {len(subject.labels)}"
         return Finding("labels", "problem", text, remedy)
     first = ", ".join(label[:20] for label in subject.labels[:3])
     return Finding("labels", "ok", f"{len(subject.labels)} labels: {first}, …")

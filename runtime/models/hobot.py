@@ -25,14 +25,14 @@ from runtime.models.bounds import (
     check_shape,
     read_file,
 )
-from runtime.models.info import Grid, ModelInfo, OutputOrigin, Pixels, Versions, picture_size
+from runtime.models.hobot_pixels import pixels_of
+from runtime.models.info import Grid, ModelInfo, OutputOrigin, Versions, picture_size
 from runtime.models.protobuf import fields, floats, integers, messages, text
 
 PACKED = "PACKED_HBM_MODEL"
 MAGIC = b"#B2Ehbm#########"
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
           9: "float16"}  # fmt: skip
-NV12 = 7  # in the graph's field 7
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read(path: Path) -> ModelInfo:
 
 
 def _read(data: memoryview) -> ModelInfo:
-    if data[:1] != b"\x08":  # field 1, a number
+    if bytes(data[:1]) != b"\x08":  # field 1, a number
         raise ModelError(f"got a file that begins with {bytes(data[:8])!r}")
     budget = Budget()
     metadata: dict[str, str] = {}
@@ -101,7 +101,7 @@ def _info(graph: _Graph, metadata: dict[str, str], versions: tuple[str, str]) ->
         inputs=tuple(graph.inputs),
         outputs=tuple(_output(spec, graph, grids.get(spec.name)) for spec in graph.outputs),
         pixels={
-            spec.name: _pixels(i, metadata, graph.input_types)
+            spec.name: pixels_of(i, metadata, graph.input_types)
             for i, spec in enumerate(graph.inputs)
         },
         grids=grids,
@@ -229,29 +229,3 @@ def _origin(grid: Grid) -> OutputOrigin:
     if grid.dtype == np.int32:
         return OutputOrigin("Conv", "the values come as int32 sums of a convolution")
     return OutputOrigin("", f"the values come as {grid.dtype.name}")
-
-
-def _pixels(index: int, metadata: dict[str, str], types: list[int]) -> Pixels:
-    """One input's column in the metadata, whose lists are separated by semicolons."""
-
-    def column(key: str) -> str:
-        values = metadata.get(key, "")[:4096].split(";")
-        return values[index].strip() if index < len(values) else ""
-
-    feed = column("INPUT_TYPE_RT").lower()
-    if not feed and index < len(types) and types[index] == NV12:
-        feed = "nv12"
-    scale = _numbers(column("SCALE_VALUE"))
-    std = tuple(float(f"{1 / value:.10g}") for value in scale) if all(scale) else ()
-    return Pixels(feed, column("INPUT_TYPE_TRAIN").lower(), _numbers(column("MEAN_VALUE")), std)
-
-
-def _numbers(value: str) -> tuple[float, ...]:
-    """Three numbers (one counts for all channels); () where there are none."""
-    try:
-        numbers = tuple(float(word) for word in re.split(r"[,\s]+", value[:256]) if word)
-    except ValueError:
-        return ()
-    if not all(1e-30 < abs(number) < 1e30 or number == 0 for number in numbers):
-        return ()
-    return numbers * 3 if len(numbers) == 1 else numbers[:3]

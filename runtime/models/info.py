@@ -12,10 +12,14 @@ from postprocess.tensor import Quantization, TensorSpec
 
 @dataclass(frozen=True)
 class OutputOrigin:
-    """The operation an output comes from, looking through reshapes, and how that is known."""
+    """The operation an output comes from, looking through reshapes, and how that is known.
+
+    `parts` is the number of tensors that were concatenated into it, 1 where none were.
+    """
 
     op: str
     evidence: str
+    parts: int = 1
 
 
 @dataclass(frozen=True)

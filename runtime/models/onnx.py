@@ -182,10 +182,13 @@ def _side(data: memoryview, budget: Budget) -> int:
 
 
 def _origin(name: str, made_by: dict[str, tuple[str, list[str]]]) -> OutputOrigin:
+    parts = 1
     for _ in range(MAX_MOVES):
         op, sources = made_by.get(name, ("", []))
         if op not in MOVES or not sources:
-            return OutputOrigin(op, f"the graph's last node is {op or 'unknown'}")
+            return OutputOrigin(op, f"the graph's last node is {op or 'unknown'}", parts)
+        if op == "Concat":
+            parts = max(parts, len(sources))
         name = sources[-1] if op == "Concat" else sources[0]  # scores are concatenated last
     raise ModelError("its graph has a cycle")
 

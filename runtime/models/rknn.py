@@ -225,6 +225,7 @@ def _origin(index: int, made_by: dict[int, Table]) -> OutputOrigin:
         op, sources = node.text(1), node.integers(4, MAX_TENSORS)
         if op not in MOVES or not len(sources):
             last = "Sigmoid" if op == "ConvSigmoid" else op
-            return OutputOrigin(last, f"the graph's last operation is {op[:64]}")
+            parts = len(sources) if op == "Concat" else 1
+            return OutputOrigin(last, f"the graph's last operation is {op[:64]}", parts)
         index = int(sources[0])
     return OutputOrigin("", "the graph's last operation is unknown")

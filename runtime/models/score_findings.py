@@ -17,7 +17,7 @@ FINE = 0.004  # a step that costs nothing: that of int8 probabilities
 COARSE = 0.02  # a step that costs detections: 0.0194 found 57 of 69
 CUT = (
     "cut the ONNX model before its box decoding, so that boxes and class scores are outputs of "
-    "their own for each stride, and convert again"
+    "their own for each stride, and convert that"
 )
 
 
@@ -31,7 +31,21 @@ def shared_tensor(subject: Subject) -> Finding | None:
         text = f"{spec.name} holds pixel boxes and scores in one {grid.dtype.name} tensor of step "
         text += f"{step:.3g}: {left}"
         return Finding("shared_tensor", "problem" if step > COARSE else "warning", text, CUT)
-    return None
+    return _joined(subject)
+
+
+def _joined(subject: Subject) -> Finding | None:
+    """The same before quantization: a float model that joins boxes and scores at its end."""
+    info, plan = subject.info, subject.plan
+    if plan is None or plan.head != "flat" or info.grids:
+        return None
+    name = info.outputs[plan.levels[0].cls].name
+    origin = info.origins.get(name)
+    if origin is None or origin.parts < 2:
+        return None
+    text = f"{name} joins pixel boxes and scores: right in floats, no score would survive int8"
+    level: Level = "warning" if subject.target else "ok"
+    return Finding("shared_tensor", level, text, f"for a board, {CUT}")
 
 
 def reachable_scores(subject: Subject) -> Finding | None:

@@ -11,6 +11,8 @@ import pytest
 
 from npud.errors import ModelError
 from runtime import models
+from runtime.cli.inspect import read_subject
+from runtime.models import findings
 from runtime.models.info import ModelInfo
 from tests.models import build
 
@@ -175,6 +177,24 @@ def test_onnx_says_what_was_written(tmp_path: Path) -> None:
     ]
     assert info.labels == tuple("abcde")
     assert info.origins["cls_8"].op == "Sigmoid"
+
+
+def test_onnx_outputs_that_are_joined_say_so(tmp_path: Path) -> None:
+    nodes = [
+        build.message((1, "images"), (2, "boxes"), (4, "Mul")),
+        build.message((1, "images"), (2, "scores"), (4, "Sigmoid")),
+        build.message((1, "boxes"), (1, "scores"), (2, "joined"), (4, "Concat")),
+        build.message((1, "joined"), (2, "out"), (4, "Transpose")),
+    ]
+    values = [(11, build.onnx_value("images", 1, [1, 3, 64, 64]))]
+    values.append((12, build.onnx_value("out", 1, [1, 9, 84])))
+    graph = build.message(*((1, node) for node in nodes), *values)
+    origin = describe(tmp_path, "m.onnx", build.message((1, 8), (7, graph))).origins["out"]
+    assert (origin.op, origin.parts) == ("Sigmoid", 2)
+    path = tmp_path / "m.onnx"
+    for target, level in (("", "ok"), ("rk3588", "warning")):
+        results = {f.name: f for f in findings.check(read_subject(path, target))}
+        assert results["shared_tensor"].level == level
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
