@@ -84,7 +84,12 @@ def _made(info: ModelInfo) -> list[str]:
     data = info.metadata.get("CALI_DIR", "").strip(";")
     method = info.calibration[:100] + (f", with {data[:200]}" if data else "")
     if info.format == "rknn":
-        return lines + _entry("quantized", printable(method) or "no")
+        kinds = sorted(
+            {info.grids[s.name].dtype.name for s in info.outputs if s.name in info.grids}
+        )
+        return lines + _entry(
+            "quantized", printable(", ".join([*kinds, method])) if kinds else "no"
+        )
     return lines + _entry("calibrated", printable(method))
 
 

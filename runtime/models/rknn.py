@@ -207,14 +207,20 @@ def _three(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _origins(graph: Table, outputs: tuple[TensorSpec, ...]) -> dict[str, OutputOrigin]:
-    """The operation each output comes from; fused ones ("ConvSigmoid") count as their last part."""
+    """The operation each output comes from; fused ones ("ConvSigmoid") count as their last part.
+
+    Empty where the operations are not as in the files seen: nothing else depends on them.
+    """
     made_by: dict[int, Table] = {}
-    for number in range(check_count(graph.count(1), MAX_NODES, "operations")):
-        node = graph.table(1, number)
-        for index in node.integers(5, MAX_TENSORS)[:16]:
-            made_by[int(index)] = node
-    indices = graph.integers(3, MAX_TENSORS)
-    return {spec.name: _origin(int(i), made_by) for spec, i in zip(outputs, indices)}
+    try:
+        for number in range(check_count(graph.count(1), MAX_NODES, "operations")):
+            node = graph.table(1, number)
+            for index in node.integers(5, MAX_TENSORS)[:16]:
+                made_by[int(index)] = node
+        indices = graph.integers(3, MAX_TENSORS)
+        return {spec.name: _origin(int(i), made_by) for spec, i in zip(outputs, indices)}
+    except ModelError:
+        return {}
 
 
 def _origin(index: int, made_by: dict[int, Table]) -> OutputOrigin:

@@ -28,7 +28,7 @@ def shared_tensor(subject: Subject) -> Finding | None:
         if step <= FINE:
             continue
         left = "every score is exactly 0" if step > 2 else f"scores move in steps of {step:.3g}"
-        text = f"{spec.name} holds pixel boxes and scores in one {grid.dtype.name} tensor of step "
+        text = f"{spec.name} holds boxes and scores in one {grid.dtype.name} tensor of step "
         text += f"{step:.3g}: {left}"
         return Finding("shared_tensor", "problem" if step > COARSE else "warning", text, CUT)
     return _joined(subject)

@@ -69,6 +69,14 @@ def test_an_output_behind_a_reshape_has_the_origin_above_it(tmp_path: Path) -> N
     assert info.origins["out"].op == "Sigmoid"
 
 
+def test_rknn_operations_of_another_kind_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    tensors = [build.rknn_tensor("images", [1, 3, 64, 64]), build.rknn_tensor("o", [1, 9, 84])]
+    graph = {0: tensors, 1: [{1: 7, 4: "?", 5: 123456789}], 2: [0], 3: [1]}
+    info = describe(tmp_path, "m.rknn", build.rknn(tensors[1:], root={2: [graph]}))
+    assert info.origins == {}
+    assert info.outputs[0].name == "o"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
