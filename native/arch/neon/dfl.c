@@ -121,11 +121,19 @@ FN void weigh(float32x4_t *x, int bins, float *distances)
     float32x4_t top = x[0];
     for (int b = 1; b < bins; b++)
         top = vmaxq_f32(top, x[b]);
-    for (int b = 0; b < bins; b += AT_ONCE) {
+    int b = 0;
+    for (; b + AT_ONCE <= bins; b += AT_ONCE) {
+        float32x4_t e[AT_ONCE];
+        EACH(k) e[k] = vsubq_f32(x[b + k], top);
+        exp_4x4(e);
+        EACH(k) add_bin(&s, e[k]);
+    }
+    if (b < bins) {
         float32x4_t e[AT_ONCE];
         EACH(k) e[k] = vsubq_f32(x[b + k < bins ? b + k : b], top);
         exp_4x4(e);
-        EACH(k) if (b + k < bins) add_bin(&s, e[k]);
+        for (int k = 0; b + k < bins; k++)
+            add_bin(&s, e[k]);
     }
     vst1q_f32(distances, vdivq_f32(s.weighted, s.sum));
 }
