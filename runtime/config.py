@@ -56,6 +56,27 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     contexts: Annotated[
         int, Meta(ge=1, le=64, description="inferences at the same time, each in a thread")
     ] = 1
+    contexts_per_process: Annotated[
+        int, Meta(ge=0, le=64, description="of these, so many in one worker process; 0 = all")
+    ] = 0
+    isolation: Annotated[
+        Literal["auto", "process", "thread"],
+        Meta(
+            description="inference in worker processes, which may crash and hang, or in threads of "
+            "the daemon; auto: processes for models of a board, threads for .onnx"
+        ),
+    ] = "auto"
+    deadline_ms: Annotated[
+        int,
+        Meta(ge=1, le=3_600_000, description="worker processes: killed when a frame takes longer"),
+    ] = 500
+    load_deadline_s: Annotated[
+        float, Meta(gt=0, le=3600, description="worker processes: killed when loading takes longer")
+    ] = 60.0
+    max_memory_mib: Annotated[
+        int,
+        Meta(ge=0, description="worker processes: replaced when they have grown larger; 0 = never"),
+    ] = 0
     threads: Annotated[
         int, Meta(ge=0, le=1024, description="onnx: CPU threads per inference; 0 = one per core")
     ] = 0

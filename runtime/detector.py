@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from npud.detections import Detections
-from npud.errors import ConfigError, ModelError
+from npud.errors import ConfigError, InferenceError, ModelError
 from postprocess.decoder import make_decoder
 from postprocess.detect_head import recognise
 from postprocess.options import Options
@@ -109,7 +109,10 @@ class Detector:
         prepared = time.perf_counter_ns()
         outputs = self.backend.infer([tensor])
         inferred = time.perf_counter_ns()
-        found = letterbox.to_source(self._decode(outputs))
+        try:
+            found = letterbox.to_source(self._decode(outputs))
+        except ModelError as error:  # it fitted when it was loaded: the backend went wrong
+            raise InferenceError(f"model {self.files.path}: {error}") from None
         done = time.perf_counter_ns()
         return found, Timing(
             (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
@@ -121,6 +124,14 @@ class Detector:
         twin.backend = self.backend.duplicate(core)
         twin._preprocess = Preprocessor(self.input)
         return twin
+
+    def ready(self, timeout_s: float) -> bool:
+        """Tell whether it can take a frame: a loaded model always can."""
+        return True
+
+    def problem(self) -> str:
+        """Why it gives no detections at all: never, in this process."""
+        return ""
 
     def close(self) -> None:
         """Free the model."""

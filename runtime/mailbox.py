@@ -22,12 +22,12 @@ class Mailboxes:
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, frame: Frame) -> bool:
-        """Leave a frame; True where it replaced one that nobody had taken (a dropped frame)."""
+    def put(self, frame: Frame) -> Frame | None:
+        """Leave a frame; returns the one it replaced, which nobody had taken: a dropped frame."""
         with self._changed:
             if self._lossless:
                 self._changed.wait_for(lambda: self._closed or frame.camera not in self._slots)
-            replaced = frame.camera in self._slots
+            replaced = self._slots.get(frame.camera)
             self._slots[frame.camera] = frame  # an overwritten frame keeps its place in the queue
             self._changed.notify_all()
             return replaced

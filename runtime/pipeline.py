@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from npud.detections import Detections
 from npud.errors import EndOfStream, InferenceError, SourceError
 from npud.messages import DetectionsMessage, FrameMessage, StatusMessage
 from npud.wire import new_session
 from runtime.config import Camera, Publish
-from runtime.detector import Detector, Timing
+from runtime.detector import ModelFiles, Timing
 from runtime.frame import Frame
 from runtime.mailbox import Mailboxes
 from runtime.publish import Publisher
@@ -23,7 +26,10 @@ from runtime.sources import open_source
 from runtime.sources.base import Source, SourceOptions
 from runtime.stats import CameraStats
 from runtime.thermal import temperatures_c
+from runtime.workers.ring import Ring, Slot
 
+log = logging.getLogger("npud")
+SPARE_SLOTS = 3  # per camera: one is written, one waits in the mailbox, one for a second reader
 RETRY_S = 1.0  # a live source that failed is opened again after this
 TAKE_S = 0.2  # how often an idle inference thread looks whether it should end
 
@@ -38,6 +44,25 @@ class _Camera:
     seq: int = 0
     status_seq: int = 0
     last_frame: int = -1
+    ring: Ring | None = None
+
+
+class AnyDetector(Protocol):
+    """A Detector in this process, or a RemoteDetector."""
+
+    files: ModelFiles
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait until it can take a frame."""
+        ...
+
+    def problem(self) -> str:
+        """Why it has given no detections for some time, or ""."""
+        ...
+
+    def detect(self, frame: Frame) -> tuple[Detections, Timing]:
+        """Find objects; raises InferenceError."""
+        ...
 
 
 class Pipeline:
@@ -46,12 +71,14 @@ class Pipeline:
     def __init__(
         self,
         cameras: Mapping[str, Camera],
-        detectors: Sequence[Detector],
+        detectors: Sequence[AnyDetector],
         publisher: Publisher,
         publish: Publish,
         *,
         every_frame: bool = False,
+        shared_frames: bool = False,
     ) -> None:
+        self._shared_frames = shared_frames
         self._publisher, self._publish = publisher, publish
         self._detectors = detectors
         self._every_frame = every_frame
@@ -93,15 +120,19 @@ class Pipeline:
                 thread.join(max(0.0, deadline - time.monotonic()))
         for camera in self._cameras.values():
             camera.stats.ended = camera.stats.ended or "npud was stopped"
+            if camera.ring:
+                camera.ring.close()
         self.publish_status()
 
     def publish_status(self) -> None:
         """Publish `status/<camera>` for every camera."""
         temperatures = temperatures_c()
         files = self._detectors[0].files
+        problems = [detector.problem() for detector in self._detectors]
+        stuck = problems[0] if all(problems) else ""
         for camera in self._cameras.values():
             stats = camera.stats
-            state, reason = stats.state()
+            state, reason = stats.state(stuck)
             self._publisher.send(
                 StatusMessage(
                     camera=camera.name,
@@ -148,15 +179,41 @@ class Pipeline:
                 if camera.source.live:
                     self._reopen(camera)
                 continue
-            captured_ns = time.time_ns()
-            stats = camera.stats
-            index = stats.capture(pixels.shape[1], pixels.shape[0])
-            if self._mailboxes.put(Frame(pixels, camera.name, index, captured_ns, name)):
-                stats.drop()
+            self._post(camera, pixels, time.time_ns(), name)
             if not camera.source.live and not self._every_frame:
                 due = max(due + 1 / camera.source.fps, time.monotonic() - 1)
                 self._stop.wait(max(0.0, due - time.monotonic()))
         camera.source.close()
+
+    def _post(
+        self, camera: _Camera, pixels: NDArray[np.uint8], captured_ns: int, name: str
+    ) -> None:
+        """Leave a frame in the camera's mailbox; count what is dropped for it."""
+        index = camera.stats.capture(pixels.shape[1], pixels.shape[0])
+        slot = None
+        if self._shared_frames:
+            slot = self._slot(camera, pixels.nbytes)
+            if slot is None:
+                camera.stats.drop()
+                return
+            pixels, written = slot.view(pixels.shape), pixels
+            np.copyto(pixels, written)
+        frame = Frame(pixels, camera.name, index, captured_ns, name, slot)
+        replaced = self._mailboxes.put(frame)
+        if replaced:
+            replaced.release()
+            camera.stats.drop()
+
+    def _slot(self, camera: _Camera, size: int) -> Slot | None:
+        """A free place in the camera's ring, which is made anew where frames become larger."""
+        if camera.ring is None or camera.ring.slot_bytes < size:
+            if camera.ring:
+                camera.ring.close()
+            camera.ring = Ring(size, len(self._detectors) + SPARE_SLOTS)
+        slot = camera.ring.acquire()
+        while slot is None and self._every_frame and not self._stop.is_set():
+            slot = camera.ring.acquire(TAKE_S)
+        return slot
 
     def _reopen(self, camera: _Camera) -> None:
         camera.source.close()
@@ -168,8 +225,10 @@ class Pipeline:
             else:
                 return
 
-    def _infer(self, detector: Detector) -> None:
+    def _infer(self, detector: AnyDetector) -> None:
         while not self._stop.is_set():
+            if not detector.ready(TAKE_S):
+                continue
             frame = self._mailboxes.take(TAKE_S)
             if frame is None:
                 continue
@@ -178,16 +237,18 @@ class Pipeline:
             try:
                 found, timing = detector.detect(frame)
             except InferenceError as error:
-                camera.stats.inference_failed(str(error))
+                if camera.stats.inference_failed(str(error)) == 1:
+                    log.warning("camera %s, frame %d: %s", camera.name, frame.index, error)
             else:
                 self._send(camera, detector, frame, found, wait_us, timing)
             finally:
+                frame.release()
                 self._mailboxes.done(frame.camera)
 
     def _send(
         self,
         camera: _Camera,
-        detector: Detector,
+        detector: AnyDetector,
         frame: Frame,
         found: Detections,
         wait_us: int,

@@ -13,7 +13,8 @@ from types import FrameType
 
 from npud.errors import SourceError
 from runtime.config import Camera, Config
-from runtime.detector import Detector, read_model
+from runtime.contexts import isolated, open_detectors
+from runtime.detector import read_model
 from runtime.pipeline import Pipeline
 from runtime.publish import Publisher
 
@@ -36,15 +37,14 @@ def run(settings: Config, *, every_frame: bool = False) -> None:
         cameras = settings.camera or DEFAULT_CAMERAS
         publisher = Publisher(settings.publish)  # before the model: a second npud fails at once
         stack.callback(publisher.close)
-        core = 0 if settings.backend.contexts > 1 else None
-        detectors = [Detector(files, settings.model, settings.backend, core)]
-        stack.callback(detectors[0].close)
-        for number in range(1, settings.backend.contexts):
-            detectors.append(detectors[0].duplicate(number))
-            stack.callback(detectors[-1].close)
-        log.info("model %s: %s", files.name, detectors[0].plan)
+        detectors = open_detectors(files, settings.model, settings.backend, stack)
         pipeline = Pipeline(
-            cameras, detectors, publisher, settings.publish, every_frame=every_frame
+            cameras,
+            detectors,
+            publisher,
+            settings.publish,
+            every_frame=every_frame,
+            shared_frames=isolated(settings.backend, files),
         )
         stack.callback(pipeline.stop)
         pipeline.start()

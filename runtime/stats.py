@@ -13,6 +13,7 @@ from npud.messages import PERCENTILES, STAGES, State
 
 WINDOW = 512  # messages over which latency and stage times are reported
 FPS_WINDOW_S = 5.0
+FAILURES = 3  # so many frames of a camera lost in inference, one after another, are a state
 SILENCE_S = 5.0  # a camera that has given nothing for so long is degraded
 
 
@@ -21,7 +22,7 @@ class CameraStats:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.captured = self.published = self.dropped = self.errors = 0
+        self.captured = self.published = self.dropped = self.errors = self._failures = 0
         self.width = self.height = 0
         self._latency_us: deque[int] = deque(maxlen=WINDOW)
         self._timing_us: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
@@ -54,26 +55,32 @@ class CameraStats:
             self._timing_us.append(tuple(timing_us[stage] for stage in STAGES))
             self._published_at.append(now)
             self._forget(now)
-            self._inference_problem = ""
+            self._failures = 0
 
     def source_failed(self, reason: str) -> None:
         """The camera gives no frames, for this reason; cleared by the next frame."""
         with self._lock:
             self._source_problem = reason
 
-    def inference_failed(self, reason: str) -> None:
-        """A frame was lost in inference, for this reason; cleared by the next one published."""
+    def inference_failed(self, reason: str) -> int:
+        """A frame was lost in inference, for this reason; returns how many in a row were."""
         with self._lock:
             self.errors += 1
             self.dropped += 1
+            self._failures += 1
             self._inference_problem = reason
+            return self._failures
 
-    def state(self) -> tuple[State, str]:
-        """(state, reason); the reason is empty when the state is ok or starting."""
+    def state(self, stuck: str = "") -> tuple[State, str]:
+        """(state, reason); the reason is empty when the state is ok or starting.
+
+        stuck: why no detector works at all, where that is so.
+        """
         with self._lock:
             if self.ended:
                 return "stopped", self.ended
-            if problem := self._source_problem or self._inference_problem:
+            failing = self._inference_problem if self._failures >= FAILURES else ""
+            if problem := self._source_problem or stuck or failing:
                 return "degraded", problem
             silent = time.monotonic() - self._captured_at
             if silent > SILENCE_S:

@@ -18,8 +18,9 @@ def frame(camera: str, index: int) -> Frame:
 
 def test_the_latest_frame_wins_and_the_drop_is_told() -> None:
     boxes = Mailboxes()
-    assert not boxes.put(frame("a", 0))
-    assert boxes.put(frame("a", 1))
+    first = frame("a", 0)
+    assert boxes.put(first) is None
+    assert boxes.put(frame("a", 1)) is first
     taken = boxes.take(0)
     assert taken is not None
     assert taken.index == 1
@@ -47,7 +48,7 @@ def test_lossless_gives_every_frame_in_order_to_many_takers() -> None:
 
     def put(camera: str) -> None:
         for index in range(count):
-            assert not boxes.put(frame(camera, index))
+            assert boxes.put(frame(camera, index)) is None
 
     def take() -> None:
         while (taken := boxes.take(0.5)) is not None:

@@ -23,12 +23,15 @@ def test_states_follow_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert camera.state() == ("degraded", "unplugged")
     assert camera.capture(640, 480) == 1
     assert camera.state() == ("ok", "")
-    camera.inference_failed("the NPU hangs")
+    for _ in range(stats.FAILURES):
+        assert camera.state() == ("ok", "")
+        camera.inference_failed("the NPU hangs")
     assert camera.state() == ("degraded", "the NPU hangs")
-    assert camera.dropped == 1
+    assert camera.dropped == stats.FAILURES
     camera.publish(100, TIMING)
     assert camera.state() == ("ok", "")
     monkeypatch.setattr(stats, "SILENCE_S", -1.0)
+    assert camera.state("no worker") == ("degraded", "no worker")
     state, reason = camera.state()
     assert state == "degraded"
     assert reason.startswith("no frame from the camera for")

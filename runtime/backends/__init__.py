@@ -27,6 +27,7 @@ class Entry:
 # "auto" takes the first one that runs the file and is available.
 BACKENDS: dict[str, Entry] = {
     "onnx": Entry("runtime.backends.onnx:OnnxBackend", frozenset({".onnx"})),
+    "hobot": Entry("runtime.backends.hobot:HobotBackend", frozenset({".bin"})),
 }
 
 
@@ -34,6 +35,8 @@ def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
     """Load a model with the named backend, or with the first that can run the file ("auto")."""
     if name == "auto":
         return _choose(path)(path, options)
+    if ":" in name:  # a backend of the user's own
+        return Entry(name, frozenset()).load()(path, options)
     if name not in BACKENDS:
         raise ConfigError(
             f"backend.name: unknown backend {name}{nearest(name, ['auto', *BACKENDS])}"

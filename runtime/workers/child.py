@@ -1,0 +1,113 @@
+"""The worker process: hosts a model's contexts, each in a thread that serves one channel.
+
+Started as `python -m runtime.workers.child CONTROL LANE…` (descriptor numbers).  The control
+channel carries the settings in and "ready" or "failed" out.  Its end ends the process, even while
+vendor code hangs or holds the GIL: the kernel sends SIGIO, whose default action is to terminate.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from npud.errors import NpudError
+from runtime import config
+from runtime.detector import Detector, read_model
+from runtime.frame import Frame
+from runtime.workers.channel import Channel, Closed
+from runtime.workers.ring import view
+
+WARM_UP = np.full((64, 64, 3), 114, np.uint8)
+PAGE_KIB = mmap.PAGESIZE // 1024
+
+
+def main() -> None:
+    """Load the model, report, and serve until the daemon lets go of the control channel."""
+    control, *lanes = (Channel(socket.socket(fileno=int(number))) for number in sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
+    received = control.receive()
+    if received is None:
+        return
+    _end_with(control.socket.fileno())
+    try:
+        detectors = _load(received[0], len(lanes))
+    except NpudError as error:
+        control.send({"failed": type(error).__name__, "text": str(error)})
+        return
+    for lane, detector in zip(lanes, detectors):
+        threading.Thread(target=_serve, args=(lane, detector), daemon=True).start()
+    control.send({"ready": str(detectors[0].plan), "pid": os.getpid()})
+    threading.Event().wait()
+
+
+def _load(settings: dict[str, Any], contexts: int) -> list[Detector]:
+    model = msgspec.convert(settings["model"], config.Model)
+    chip = msgspec.convert(settings["backend"], config.Backend)
+    first = Detector(read_model(model), model, chip)
+    detectors = [first, *(first.duplicate() for _ in range(contexts - 1))]
+    for detector in detectors:
+        detector.detect(Frame(WARM_UP))  # the first is slow, and its failure is the model's
+    return detectors
+
+
+def _end_with(fd: int) -> None:
+    """Let the kernel terminate this process when the other end of a socket is closed."""
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _serve(lane: Channel, detector: Detector) -> None:
+    """Answer the requests of one channel, in order."""
+    rings: dict[str, mmap.mmap] = {}  # by camera
+    while True:
+        try:
+            received = lane.receive()
+            if received is None:
+                continue
+            request, fds = received
+            for fd in fds:  # the camera's frames lie in another ring now
+                rings[request["camera"]] = mmap.mmap(fd, request["bytes"], prot=mmap.PROT_READ)
+                os.close(fd)
+            lane.send(_answer(detector, request, rings))
+        except Closed:
+            return
+
+
+def _answer(
+    detector: Detector, request: dict[str, Any], rings: dict[str, mmap.mmap]
+) -> dict[str, Any]:
+    try:
+        pixels = view(rings[request["camera"]], request["offset"], tuple(request["shape"]))
+        found, timing = detector.detect(Frame(pixels))
+    except Exception as error:
+        if not isinstance(error, NpudError):
+            traceback.print_exc()  # a bug, and it happened here: the daemon sees one line
+        return {"id": request["id"], "error": type(error).__name__, "text": str(error)}
+    return {
+        "id": request["id"],
+        "boxes": found.boxes.tobytes(),
+        "scores": found.scores.tobytes(),
+        "class_ids": found.class_ids.tobytes(),
+        "timing": [timing.preprocess, timing.inference, timing.postprocess],
+        "rss_kib": _rss_kib(),
+    }
+
+
+def _rss_kib() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * PAGE_KIB
+
+
+if __name__ == "__main__":
+    main()

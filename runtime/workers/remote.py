@@ -1,0 +1,114 @@
+"""RemoteDetector: a Detector whose work is done by a worker process."""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from npud.detections import Detections
+from npud.errors import InferenceError
+from runtime.detector import ModelFiles, Timing
+from runtime.frame import Frame
+from runtime.workers.channel import Channel, Closed
+from runtime.workers.process import WorkerProcess, error_of, remaining
+from runtime.workers.supervisor import Supervisor, stopped
+
+
+class RemoteDetector:
+    """One lane of a worker.  Not for two threads at once."""
+
+    def __init__(self, files: ModelFiles, supervisor: Supervisor, lane: int) -> None:
+        self.files = files
+        self._supervisor, self._lane = supervisor, lane
+        self._ids = count()
+        self._known: tuple[WorkerProcess | None, dict[str, int]] = (None, {})
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait until a frame could be given to the worker."""
+        return self._supervisor.ready(timeout_s)
+
+    def problem(self) -> str:
+        """Why detections have not come for some time, or ""."""
+        return self._supervisor.problem()
+
+    def detect(self, frame: Frame) -> tuple[Detections, Timing]:
+        """Have the worker find objects; as Detector.detect.
+
+        Raises InferenceError where the worker dies or does not answer within the deadline, in which
+        case it is killed and another one started, and what the worker itself raised.
+        """
+        if frame.slot is None:
+            raise InferenceError("expected a frame in shared memory, got one that is not")
+        worker = self._supervisor.enter(0)
+        if worker is None:
+            raise stopped()
+        try:
+            answer = self._ask(worker, frame)
+            result = _read(answer)
+        except (Closed, ValueError, KeyError, TypeError, TimeoutError) as error:
+            reason = _reason(worker, error)
+            self._supervisor.failed(worker, reason)
+            raise InferenceError(reason) from None
+        finally:
+            self._supervisor.leave(worker)
+        if "error" in answer:
+            self._supervisor.frame_failed(answer["text"])
+            raise error_of(answer["error"], answer["text"])
+        worker.rss_kib = int(answer["rss_kib"])
+        self._supervisor.succeeded(worker)
+        return result
+
+    def close(self) -> None:
+        """End the worker process; the other lanes' too."""
+        self._supervisor.close()
+
+    def _ask(self, worker: WorkerProcess, frame: Frame) -> dict[str, Any]:
+        """Send a frame, and wait for the answer to it and no other."""
+        slot = frame.slot
+        assert slot is not None  # noqa: S101 - for the type checker
+        lane: Channel = worker.lanes[self._lane]
+        number, ring = next(self._ids), slot.ring
+        if self._known[0] is not worker:
+            self._known = (worker, {})
+        request: dict[str, Any] = {
+            "id": number,
+            "camera": frame.camera,
+            "offset": slot.offset,
+            "shape": list(frame.pixels.shape),
+        }
+        fds: tuple[int, ...] = ()
+        if self._known[1].get(frame.camera) != ring.number:
+            request["bytes"], fds = len(ring.memory), (ring.fd,)
+            self._known[1][frame.camera] = ring.number
+        deadline = time.monotonic() + self._supervisor.limits.frame_s
+        lane.send(request, fds)
+        received = lane.receive(remaining(deadline))
+        if received is None:
+            raise TimeoutError
+        answer: dict[str, Any] = received[0]
+        if answer["id"] != number:
+            raise ValueError(f"expected the answer to {number}, got one to {answer['id']}")
+        return answer
+
+
+def _read(answer: dict[str, Any]) -> tuple[Detections, Timing]:
+    """Check an answer: whole arrays of one length."""
+    if "error" in answer:
+        return Detections.empty(), Timing(0, 0, 0)
+    boxes = np.frombuffer(answer["boxes"], np.float32).reshape(-1, 4)
+    scores = np.frombuffer(answer["scores"], np.float32)
+    class_ids = np.frombuffer(answer["class_ids"], np.int32)
+    if not len(boxes) == len(scores) == len(class_ids):
+        raise ValueError("expected as many boxes as scores and classes")
+    return Detections(boxes, scores, class_ids), Timing(*map(int, answer["timing"]))
+
+
+def _reason(worker: WorkerProcess, error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"worker {worker.pid}: no answer within the deadline; it was killed"
+    if isinstance(error, Closed):
+        return f"worker {worker.pid}: {worker.end()}"
+    return f"worker {worker.pid}: answered nonsense ({error}); it was killed"
