@@ -1,68 +1,215 @@
-/* Find the candidates: cells whose best class value reaches the threshold, in the tensor's domain. */
+/* Find the candidates: cells whose best class value reaches the threshold, in the tensor's type. */
 #include "decoder.h"
 
-static const float INF = 1.0f / 0.0f;
+enum { FEW = 12 }; /* below 1 of 12 cells, single cells are read; else whole planes */
 
-static size_t scan_classes(const npud_decoder *d, const npud_level *level, uint64_t *keys)
+static int is_float(const npud_tensor *tensor) { return tensor->dtype <= NPUD_FLOAT16; }
+
+/* Cells from `first` on that lie evenly in the view, at most NPUD_SCAN_BLOCK. */
+static size_t even_cells(const npud_level *level, const npud_view *view, uint32_t first)
 {
-    const npud_view *view = &level->cls;
-    const float *cls = npud_view_f32(d, view);
+    uint32_t columns = (uint32_t)level->columns, left = level->cells - first;
+    if (level->rows > 1 && view->row_stride != columns * view->cell_stride)
+        left = columns - first % columns;
+    return left < NPUD_SCAN_BLOCK ? left : NPUD_SCAN_BLOCK;
+}
+
+/* Hits among `channels` channels, from `channel` on, that lie evenly. */
+static size_t scan_even(const npud_decoder *d, const npud_view *view, int channel, int channels,
+                        size_t cell_offset, size_t cells, npud_hit *hits)
+{
+    const npud_tensor *tensor = &d->tensors[view->tensor];
+    const void *first = npud_at(tensor, cell_offset + npud_channel_offset(view, (size_t)channel));
+    if (view->cell_stride == 1)
+        return d->kernels->scan_planes[tensor->dtype](first, view->channel_stride, channels, cells,
+                                                      view->threshold, hits);
+    return d->kernels->scan_rows[tensor->dtype](first, view->cell_stride, channels, cells,
+                                                view->threshold, hits);
+}
+
+static int is_larger(const npud_tensor *tensor, npud_value a, npud_value b)
+{
+    return is_float(tensor) ? a.real > b.real : a.integer > b.integer;
+}
+
+/* Both lists ascend by cell; of a cell in both, the larger value, else that of `hits`, is kept. */
+static size_t merge(const npud_tensor *tensor, npud_hit *hits, size_t count, const npud_hit *more,
+                    size_t more_count)
+{
+    npud_hit merged[NPUD_SCAN_BLOCK];
+    size_t i = 0, j = 0, n = 0;
+    while (i < count || j < more_count) {
+        if (j == more_count || (i < count && hits[i].cell < more[j].cell)) {
+            merged[n++] = hits[i++];
+        } else if (i == count || more[j].cell < hits[i].cell) {
+            merged[n++] = more[j++];
+        } else {
+            merged[n++] = is_larger(tensor, more[j].best, hits[i].best) ? more[j] : hits[i];
+            i++;
+            j++;
+        }
+    }
+    memcpy(hits, merged, n * sizeof *hits);
+    return n;
+}
+
+/* Hits among all classes of cells that lie evenly. */
+static size_t scan_view(const npud_decoder *d, const npud_level *level, const npud_view *view,
+                        int channels, uint32_t first, size_t cells, npud_hit *hits)
+{
+    if (view->never)
+        return 0;
+    size_t offset = npud_cell_offset(level, view, first);
+    int channel = npud_even_channels(view, 0, channels);
+    size_t found = scan_even(d, view, 0, channel, offset, cells, hits);
+    while (channel < channels) {
+        npud_hit more[NPUD_SCAN_BLOCK];
+        int even = npud_even_channels(view, channel, channels);
+        size_t more_found = scan_even(d, view, channel, even, offset, cells, more);
+        for (size_t i = 0; i < more_found; i++)
+            more[i].class_id += (uint32_t)channel;
+        found = merge(&d->tensors[view->tensor], hits, found, more, more_found);
+        channel += even;
+    }
+    return found;
+}
+
+/* The value of a hit of the class tensor as a real number. */
+static float rank_of(const npud_decoder *d, const npud_level *level, npud_value best)
+{
+    const npud_tensor *tensor = &d->tensors[level->cls.tensor];
+    if (is_float(tensor) || level->cls.thresholds)
+        return best.real;
+    return npud_dequantize(&tensor->quant, 0, best.integer);
+}
+
+static size_t scan_classes(const npud_decoder *d, const npud_level *level, uint32_t first,
+                           size_t cells, npud_hit *hits)
+{
+    if (level->cls.thresholds)
+        return npud_scan_per_channel(d, level, first, cells, hits);
+    return scan_view(d, level, &level->cls, d->num_classes, first, cells, hits);
+}
+
+static size_t scan_all(const npud_decoder *d, const npud_level *level, uint64_t *keys)
+{
     npud_hit hits[NPUD_SCAN_BLOCK];
-    int planes = view->cell_stride == 1;
-    npud_scan_kernel scan = planes ? d->kernels->scan_planes[NPUD_FLOAT32]
-                                   : d->kernels->scan_rows[NPUD_FLOAT32];
-    size_t stride = planes ? view->channel_stride : view->cell_stride, count = 0;
-    for (uint32_t first = 0; first < level->cells; first += NPUD_SCAN_BLOCK) {
-        size_t left = level->cells - first;
-        size_t found = scan(cls + first * view->cell_stride, stride, d->num_classes,
-                            left < NPUD_SCAN_BLOCK ? left : NPUD_SCAN_BLOCK,
-                            (npud_value){.real = d->threshold}, hits);
+    size_t count = 0, cells;
+    for (uint32_t first = 0; first < level->cells; first += (uint32_t)cells) {
+        cells = even_cells(level, &level->cls, first);
+        size_t found = scan_classes(d, level, first, cells, hits);
         for (size_t i = 0; i < found; i++)
-            keys[count++] = npud_key(hits[i].best.real, hits[i].class_id,
+            keys[count++] = npud_key(rank_of(d, level, hits[i].best), hits[i].class_id,
                                      level->first_cell + first + hits[i].cell);
     }
     return count;
 }
 
-/* flat with objectness: classes are read only where the objectness reaches the threshold. */
-static size_t scan_objectness(const npud_decoder *d, const npud_level *level, uint64_t *keys)
+/* The best class of one cell, whatever the threshold; -1 where all are NaN. */
+static int best_class(const npud_decoder *d, const npud_level *level, uint32_t cell,
+                      npud_value *best)
 {
-    const float *obj = npud_view_f32(d, &level->obj), *cls = npud_view_f32(d, &level->cls);
-    size_t count = 0;
-    for (uint32_t i = 0; i < level->cells; i++) {
-        float objectness = obj[i * level->obj.cell_stride];
-        if (!(objectness >= d->threshold))
-            continue;
-        float best = -INF;
-        int class_id = -1;
-        for (int c = 0; c < d->num_classes; c++) {
-            float value = cls[i * level->cls.cell_stride + (size_t)c * level->cls.channel_stride];
-            if (value > best) {
-                best = value;
-                class_id = c;
-            }
+    const npud_view *view = &level->cls;
+    const npud_tensor *tensor = &d->tensors[view->tensor];
+    size_t offset = npud_cell_offset(level, view, cell);
+    int class_id = -1, even;
+    if (view->thresholds)
+        return npud_best_real(d, level, cell, &best->real);
+    for (int channel = 0; channel < d->num_classes; channel += even) {
+        npud_value value;
+        even = npud_even_channels(view, channel, d->num_classes);
+        const void *first = npud_at(tensor, offset + npud_channel_offset(view, (size_t)channel));
+        int found = d->kernels->best[tensor->dtype](first, view->channel_stride, even, &value);
+        if (found >= 0 && (class_id < 0 || is_larger(tensor, value, *best))) {
+            *best = value;
+            class_id = channel + found;
         }
-        float rank = objectness * best;
-        if (class_id >= 0 && rank >= d->threshold)
-            keys[count++] = npud_key(rank, (unsigned)class_id, level->first_cell + i);
+    }
+    return class_id;
+}
+
+/* The key of one cell whose score sum passes; 0 or 1. */
+static size_t key_of_sum(const npud_decoder *d, const npud_level *level, uint32_t cell,
+                         uint64_t *key)
+{
+    npud_value best;
+    int class_id = best_class(d, level, cell, &best);
+    if (class_id < 0)
+        return 0;
+    float rank = rank_of(d, level, best);
+    *key = npud_key(rank, (unsigned)class_id, level->first_cell + cell);
+    return rank >= level->cls.least;
+}
+
+/* The key of one cell whose objectness passes: the product must pass too; 0 or 1. */
+static size_t key_of_object(const npud_decoder *d, const npud_level *level, uint32_t cell,
+                            uint64_t *key)
+{
+    npud_value best;
+    int class_id = best_class(d, level, cell, &best);
+    if (class_id < 0)
+        return 0;
+    float objectness = npud_view_probability(
+        d, &level->gate, npud_cell_offset(level, &level->gate, cell), 0);
+    float rank = objectness * npud_view_probability(d, &level->cls,
+                                                    npud_cell_offset(level, &level->cls, cell),
+                                                    (size_t)class_id);
+    *key = npud_key(rank, (unsigned)class_id, level->first_cell + cell);
+    return rank >= d->score_floor;
+}
+
+/* end2end: a row has one score and one class. */
+static size_t key_of_row(const npud_decoder *d, const npud_level *level, uint32_t cell,
+                         uint64_t *key)
+{
+    float score = npud_view_real(d, &level->gate, npud_cell_offset(level, &level->gate, cell), 0);
+    float value = npud_view_real(d, &level->cls, npud_cell_offset(level, &level->cls, cell), 0);
+    unsigned class_id = NPUD_MAX_CLASSES;
+    if (value >= 0.0f && value < (float)NPUD_MAX_CLASSES && value == (float)(int)value)
+        class_id = (unsigned)value;
+    *key = npud_key(score, class_id, level->first_cell + cell);
+    return 1;
+}
+
+/* Many sums of a block pass: scan its planes and keep the hits whose sum passes. */
+static size_t keys_of_planes(const npud_decoder *d, const npud_level *level, uint32_t first,
+                             size_t cells, const npud_hit *gated, size_t gated_count,
+                             uint64_t *keys)
+{
+    npud_hit hits[NPUD_SCAN_BLOCK];
+    size_t found = scan_classes(d, level, first, cells, hits), count = 0, j = 0;
+    for (size_t i = 0; i < found; i++) {
+        while (j < gated_count && gated[j].cell < hits[i].cell)
+            j++;
+        if (j < gated_count && gated[j].cell == hits[i].cell)
+            keys[count++] = npud_key(rank_of(d, level, hits[i].best), hits[i].class_id,
+                                     level->first_cell + first + hits[i].cell);
     }
     return count;
 }
 
-/* end2end: every row has one score and one class. */
-static size_t scan_rows(const npud_decoder *d, const npud_level *level, uint64_t *keys)
+/* Where there is an objectness, a score or a score sum: only cells are looked at where it passes. */
+static size_t scan_gated(const npud_decoder *d, const npud_level *level, uint64_t *keys)
 {
-    const float *scores = npud_view_f32(d, &level->obj), *cls = npud_view_f32(d, &level->cls);
-    size_t count = 0;
-    for (uint32_t i = 0; i < level->cells; i++) {
-        float score = scores[i * level->obj.cell_stride];
-        if (!(score >= d->threshold))
+    npud_hit hits[NPUD_SCAN_BLOCK];
+    size_t count = 0, cells;
+    int planes = level->gate_is_sum && level->cls.cell_stride == 1;
+    for (uint32_t first = 0; first < level->cells; first += (uint32_t)cells) {
+        cells = even_cells(level, &level->gate, first);
+        size_t found = scan_view(d, level, &level->gate, 1, first, cells, hits);
+        if (planes && found * FEW > cells && even_cells(level, &level->cls, first) >= cells) {
+            count += keys_of_planes(d, level, first, cells, hits, found, keys + count);
             continue;
-        float value = cls[i * level->cls.cell_stride];
-        unsigned class_id = NPUD_MAX_CLASSES;
-        if (value >= 0.0f && value < (float)NPUD_MAX_CLASSES && value == (float)(int)value)
-            class_id = (unsigned)value;
-        keys[count++] = npud_key(score, class_id, level->first_cell + i);
+        }
+        for (size_t i = 0; i < found; i++) {
+            uint32_t cell = first + hits[i].cell;
+            if (d->head == NPUD_END2END)
+                count += key_of_row(d, level, cell, keys + count);
+            else if (level->gate_is_sum)
+                count += key_of_sum(d, level, cell, keys + count);
+            else
+                count += key_of_object(d, level, cell, keys + count);
+        }
     }
     return count;
 }
@@ -73,12 +220,7 @@ size_t npud_scan(npud_decoder *d)
     for (int i = 0; i < d->levels_used; i++) {
         const npud_level *level = &d->levels[i];
         uint64_t *keys = d->selector.keys + count;
-        if (d->head == NPUD_END2END)
-            count += scan_rows(d, level, keys);
-        else if (level->obj.tensor >= 0)
-            count += scan_objectness(d, level, keys);
-        else
-            count += scan_classes(d, level, keys);
+        count += level->gate.tensor >= 0 ? scan_gated(d, level, keys) : scan_all(d, level, keys);
     }
     return count;
 }

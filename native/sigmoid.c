@@ -1,17 +1,16 @@
-/* Sigmoid for the few candidates that survive: linear interpolation in a table, or exact.
+/* Sigmoid for the few candidates that survive: tables, or the polynomial.
  *
- * Table on [-10, 10], saturating outside (4.54e-5).  The interpolation error is at most
- * step² · 0.0962 / 8, plus float32 rounding.  The values rise monotonically, so scores keep the order of the logits. */
+ * Linear and nearest look into a table of real numbers on [-range, range] that saturates outside;
+ * their values rise monotonically, so scores keep the order of the logits.  Types of up to 65,536
+ * values have a table of all of them.  Bounds: docs/postprocess.md. */
 #include <stdlib.h>
 
-#include "exp.h"
 #include "decoder.h"
+#include "exp.h"
 
-static const float LIMIT = 10.0f;
-
-/* exp(x) for |x| ≤ 10 in double: Taylor at x / 1024, squared ten times; relative error < 1e-12.
- * libm is not the same everywhere, this is. */
-static double exp_double(double x)
+/* Taylor at x / 1024, squared ten times; relative error < 1e-11.  libm is not the same everywhere,
+ * this is. */
+double npud_exp_double(double x)
 {
     double y = x / 1024.0;
     double sum = 1.0;
@@ -22,19 +21,28 @@ static double exp_double(double x)
     return sum;
 }
 
-int npud_sigmoid_init(npud_sigmoid *sigmoid, int steps)
+/* σ rounded once to float32; 0 below -104, where it is less than half the smallest float32. */
+static float rounded_sigmoid(double x)
 {
-    sigmoid->steps = steps;
+    double magnitude = x < 0.0 ? -x : x;
+    if (x != x)
+        return (float)x;
+    double e = magnitude < 104.0 ? npud_exp_double(-magnitude) : 0.0;
+    return (float)((x < 0.0 ? e : 1.0) / (1.0 + e));
+}
+
+int npud_sigmoid_init(npud_sigmoid *sigmoid)
+{
     sigmoid->table = NULL;
-    if (steps == 0)
+    if (sigmoid->mode == NPUD_EXACT)
         return 0;
-    sigmoid->table = malloc(((size_t)steps + 1) * sizeof *sigmoid->table);
+    double range = sigmoid->range;
+    sigmoid->steps_per_unit = sigmoid->steps / (2.0 * range);
+    sigmoid->table = malloc(((size_t)sigmoid->steps + 1) * sizeof *sigmoid->table);
     if (!sigmoid->table)
         return -1;
-    for (int i = 0; i <= steps; i++) {
-        double x = -10.0 + 20.0 * i / steps;
-        sigmoid->table[i] = (float)(1.0 / (1.0 + exp_double(-x)));
-    }
+    for (int i = 0; i <= sigmoid->steps; i++)
+        sigmoid->table[i] = rounded_sigmoid(-range + 2.0 * range * i / sigmoid->steps);
     return 0;
 }
 
@@ -53,16 +61,55 @@ static float exact(float x)
 float npud_sigmoid_at(const npud_sigmoid *sigmoid, float x)
 {
     int steps = sigmoid->steps;
-    if (steps == 0)
+    if (sigmoid->mode == NPUD_EXACT)
         return exact(x);
-    if (!(x > -LIMIT))
+    if (!(x > -sigmoid->range))
         return x == x ? sigmoid->table[0] : x; /* NaN stays NaN */
-    if (x >= LIMIT)
+    if (x >= sigmoid->range)
         return sigmoid->table[steps];
-    double position = ((double)x + 10.0) * (steps / 20.0); /* in float32 this would cost 4e-7 */
+    /* in float32 the sum would cost 4e-7 */
+    double position = ((double)x + (double)sigmoid->range) * sigmoid->steps_per_unit;
+    if (sigmoid->mode == NPUD_NEAREST)
+        return sigmoid->table[(int)(position + 0.5)];
     int index = (int)position;
     index = index < steps ? index : steps - 1;
     float low = sigmoid->table[index], high = sigmoid->table[index + 1];
     float value = low + (float)(position - index) * (high - low);
     return value < high ? value : high;
+}
+
+size_t npud_sigmoid_entries(npud_dtype dtype)
+{
+    return npud_itemsize(dtype) > 2 ? 0 : (size_t)1 << (8 * npud_itemsize(dtype));
+}
+
+void npud_sigmoid_fill(npud_dtype dtype, const npud_quant *quant, float *table)
+{
+    size_t entries = npud_sigmoid_entries(dtype);
+    for (size_t bits = 0; bits < entries; bits++) {
+        union {
+            uint8_t narrow;
+            uint16_t wide;
+            uint32_t room;
+        } stored = {.room = 0};
+        if (entries == 256)
+            stored.narrow = (uint8_t)bits;
+        else
+            stored.wide = (uint16_t)bits;
+        table[bits] = rounded_sigmoid(npud_real(dtype, quant, &stored, 0, 0));
+    }
+}
+
+float npud_view_probability(const npud_decoder *d, const npud_view *view, size_t cell_offset,
+                            size_t channel)
+{
+    const npud_tensor *tensor = &d->tensors[view->tensor];
+    if (!d->logits)
+        return npud_view_real(d, view, cell_offset, channel);
+    if (!tensor->sigmoid)
+        return npud_sigmoid_at(&d->sigmoid, npud_view_real(d, view, cell_offset, channel));
+    size_t element = cell_offset + npud_channel_offset(view, channel);
+    if (npud_itemsize(tensor->dtype) == 1)
+        return tensor->sigmoid[((const uint8_t *)tensor->data)[element]];
+    return tensor->sigmoid[((const uint16_t *)tensor->data)[element]];
 }

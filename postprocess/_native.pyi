@@ -5,13 +5,17 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-# (output, first element, elements from cell to cell, elements from channel to channel)
-View: TypeAlias = tuple[int, int, int, int]
-# (rows, columns, stride in pixels, DFL bins or 0, box view, class view, objectness view)
-Level: TypeAlias = tuple[int, int, int, int, View, View, View]
+# (type as in struct, shape, strides in elements, scales (1,) or (C,) float32, zero points int32)
+Output: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...], NDArray[Any], NDArray[Any]]
+# (output, first element, row stride, cell stride, channel stride, first channel, channels of a
+# block or 0, block stride), all in elements; output -1: no view
+View: TypeAlias = tuple[int, ...]
+# (rows, columns, stride in pixels, DFL bins or 0, anchor width, anchor height, whether the gate is
+# a score sum, box view, class view, gate view: objectness, score or score sum)
+Level: TypeAlias = tuple[int, int, float, int, float, float, bool, View, View, View]
 
 class Decoder:
-    """Decodes the float32 outputs of one model; all buffers are allocated here."""
+    """Decodes the outputs of one model; all buffers are allocated here."""
 
     def __init__(
         self,
@@ -24,8 +28,10 @@ class Decoder:
         iou_threshold: float,
         max_detections: int,
         nms: int,
+        sigmoid: int,
         table_size: int,
-        outputs: tuple[tuple[int, ...], ...],
+        table_range: float,
+        outputs: tuple[Output, ...],
         levels: tuple[Level, ...],
     ) -> None: ...
     @property
@@ -34,6 +40,9 @@ class Decoder:
     @property
     def nonfinite(self) -> int:
         """Candidates dropped so far because their box was not finite."""
+    @property
+    def contradictions(self) -> int:
+        """Frames so far with a probability that cannot be one."""
     def decode(
         self,
         tensors: Sequence[NDArray[Any]],
@@ -64,5 +73,10 @@ def nms(
     postprocess.options.NMS_MODES.
     """
 
-def sigmoid(values: NDArray[Any], out: NDArray[Any], table_size: int, /) -> None:
-    """Sigmoid of float32 values by a table of `table_size` steps, 0 for the exact polynomial."""
+def sigmoid(
+    values: NDArray[Any], out: NDArray[Any], mode: int, table_size: int, table_range: float, /
+) -> None:
+    """Sigmoid of float32 values; mode indexes INTERPOLATIONS, one more is the polynomial."""
+
+def sigmoid_table(code: str, scale: float, zero_point: int, out: NDArray[Any], /) -> None:
+    """Sigmoid of all values of a type (e, b, B or h), by their bits, into 256 or 65,536 float32."""

@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 
 from npud.detections import Detections
 from npud.errors import ConfigError, ModelError
+from postprocess.lint import check_readable
 from postprocess.options import Options
 from postprocess.plan import HeadPlan
 from postprocess.reference import ReferenceEngine
-from postprocess.tensor import TensorSpec
+from postprocess.tensor import TensorSpec, has_strides
 
 __all__ = ["Decoder", "Options", "make_decoder"]
 
 Kernels = Literal["auto", "native", "reference"]
 KERNELS_ENV = "NPUD_KERNELS"
-MAX_CLASSES = 4095  # a candidate's sort key has 12 bits for its class …
-MAX_CELLS = 1 << 20  # … and 20 bits for its cell
 
 
 class Engine(Protocol):
@@ -35,6 +34,11 @@ class Engine(Protocol):
     @property
     def nonfinite(self) -> int:
         """Candidates dropped so far because their box was not finite."""
+        ...
+
+    @property
+    def contradictions(self) -> int:
+        """Frames so far with a probability that cannot be one."""
         ...
 
     def decode(
@@ -51,8 +55,10 @@ class Engine(Protocol):
 class Decoder:
     """Decodes the output tensors of one model; safe to call from several threads.
 
-    `nonfinite` counts candidates dropped because their box was NaN or infinite.  `kernels` names
-    what computes ("reference", or the variant of the native kernels).
+    `nonfinite` counts candidates dropped because their box was NaN or infinite.  `contradictions`
+    counts frames whose best detection has a "probability" outside of [-0.01, 1.01]: the plan's
+    activation is wrong then; it is never switched.  `kernels` names what computes ("reference", or
+    the variant of the native kernels).
     """
 
     def __init__(
@@ -73,10 +79,15 @@ class Decoder:
         """Candidates dropped so far because their box was NaN or infinite."""
         return self._engine.nonfinite
 
+    @property
+    def contradictions(self) -> int:
+        """Frames so far with a probability that cannot be one."""
+        return self._engine.contradictions
+
     def __call__(self, tensors: Sequence[NDArray[Any]]) -> Detections:
         """Decode one frame: boxes in model-input pixels, unclipped, best score first.
 
-        `tensors` are C-contiguous and aligned, in the order, shapes and dtypes of the specs.
+        `tensors` are aligned, in the order, shapes, dtypes and strides of the specs.
         Raises ModelError naming the tensor, what was expected and what came.
         """
         limit = min(self.options.max_detections, self.plan.cells)
@@ -100,8 +111,10 @@ class Decoder:
                 raise ModelError(f"{expected}, got {type(tensor).__name__}")
             if tensor.shape != spec.shape or tensor.dtype != spec.dtype:
                 raise ModelError(f"{expected}, got {tensor.shape} {tensor.dtype.name}")
-            if not tensor.flags.c_contiguous:
-                raise ModelError(f"{expected} C-contiguous, got strides {tensor.strides}")
+            if not has_strides(tensor, spec):
+                strides = tuple(stride * tensor.itemsize for stride in spec.element_strides)
+                wanted = "C-contiguous" if spec.strides is None else f"with strides {strides}"
+                raise ModelError(f"{expected} {wanted}, got strides {tensor.strides}")
             if not tensor.flags.aligned:
                 raise ModelError(
                     f"{expected} aligned to {tensor.itemsize} bytes, got an odd address"
@@ -117,10 +130,11 @@ def make_decoder(
     """Make the decoder for `plan` on tensors like `outputs`.
 
     `kernels` is "auto", "native" or "reference"; the environment variable NPUD_KERNELS replaces
-    "auto".  Raises ConfigError for an unknown choice, ModelError for tensors no kernel can read.
+    "auto".  Raises ConfigError for an unknown choice or a sigmoid that contradicts the plan,
+    ModelError for tensors that cannot be read.
     """
     options = options or Options()
-    _check_readable(plan, outputs)
+    check_readable(plan, outputs, options)
     choice = _choose(kernels)
     if choice == "reference":
         engine: Engine = ReferenceEngine(plan, outputs, options)
@@ -147,13 +161,3 @@ def _native_engine(plan: HeadPlan, outputs: Sequence[TensorSpec], options: Optio
             f"set {KERNELS_ENV}=reference (slow)"
         ) from error
     return NativeEngine(plan, outputs, options)
-
-
-def _check_readable(plan: HeadPlan, outputs: Sequence[TensorSpec]) -> None:
-    for spec in outputs:
-        if spec.dtype != np.float32:
-            raise ModelError(f"output {spec}: expected float32, the only type decoded so far")
-    if plan.cells > MAX_CELLS:
-        raise ModelError(f"expected at most {MAX_CELLS} cells, the model has {plan.cells}")
-    if plan.num_classes > MAX_CLASSES:
-        raise ModelError(f"expected at most {MAX_CLASSES} classes, got {plan.num_classes}")

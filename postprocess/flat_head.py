@@ -1,14 +1,18 @@
-"""Recognise heads of a single tensor: `flat` ([1, 4+C, N], [1, N, 4+C]) and `end2end` ([1, K, 6]).
+"""Recognise heads without a grid.
 
+`flat` is [1, 4+C, N] or [1, N, 4+C], `end2end` [1, K, 6], `boxes_scores` [1, N, 4] and [1, N, C].
 N tells them apart: a flat head has one prediction per cell of its strides (three per cell, one for
 each anchor, where it has an objectness: YOLOv5 and v7), an end-to-end head a small round number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from npud.errors import ModelError
 from postprocess.plan import CellLayout, HeadPlan, Hints, Level
 from postprocess.tensor import TensorSpec
+from postprocess.views import two_axes
 
 MAX_END2END_ROWS = 1000
 CERTAIN_LEVELS = 3  # fewer levels match small round numbers by chance
@@ -44,11 +48,8 @@ def recognise_flat(
 
 
 def _two_dimensions(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Strip the dimensions of 1 that exporters add before or behind."""
-    if len(shape) == 3 and shape[0] == 1:
-        return shape[1], shape[2]
-    kept = shape if len(shape) == 2 else tuple(size for size in shape if size != 1)
-    return (kept[0], kept[1]) if len(kept) == 2 else None
+    axes = two_axes(shape)
+    return (shape[axes[0]], shape[axes[1]]) if axes else None
 
 
 def _cell_counts(input_size: tuple[int, int], strides: tuple[int, ...]) -> dict[int, int]:
@@ -82,13 +83,24 @@ def _end2end(
         num_classes=hints.num_classes or 0,
         activation="probabilities",
         evidence=hints.activation_evidence or "by definition of end2end",
-        levels=(Level(0, (1, rows), "nhwc", 0, 0),),
-        batch_column=columns == 7,
+        levels=(
+            Level(
+                0,
+                (1, rows),
+                "nhwc",
+                0,
+                0,
+                obj=0,
+                box_channel=columns - 6,
+                obj_channel=columns - 2,
+                cls_channel=columns - 1,
+            ),
+        ),
     )
 
 
 def _orientations(shape: tuple[int, int], hints: Hints) -> tuple[CellLayout, ...]:
-    return (hints.layout,) if hints.layout else ("nchw", "nhwc")
+    return (hints.layout,) if hints.layout in ("nchw", "nhwc") else ("nchw", "nhwc")
 
 
 def _objectness(channels: int, cells: int, runs: dict[int, int], hints: Hints) -> bool | None:
@@ -129,6 +141,72 @@ def _flat_plan(
         activation=hints.activation or "probabilities",
         evidence=hints.activation_evidence
         or ("stated" if hints.activation else "by definition of flat"),
-        levels=(Level(0, (1, cells), layout, 0, 0),),
-        objectness=objectness,
+        levels=(
+            Level(
+                0,
+                (1, cells),
+                layout,
+                0,
+                0,
+                obj=0 if objectness else None,
+                obj_channel=4,
+                cls_channel=4 + objectness,
+            ),
+        ),
+    )
+
+
+def recognise_boxes_scores(
+    outputs: Sequence[TensorSpec],
+    input_size: tuple[int, int],
+    strides: tuple[int, ...],
+    hints: Hints,
+) -> HeadPlan | None:
+    """Plan for boxes (xyxy in pixels) and scores of the same N cells, in any order; None if not.
+
+    Raises ModelError where both outputs could be the boxes.
+    """
+    shapes = [_two_dimensions(spec.shape) for spec in outputs]
+    runs = _cell_counts(input_size, strides)
+    plans = []
+    for layout in _orientations((0, 0), hints):
+        for box in (0, 1):
+            pair = [shapes[box], shapes[1 - box]]
+            sizes = [s if layout == "nhwc" else s[::-1] for s in pair if s]
+            if len(sizes) != 2 or sizes[0][0] != sizes[1][0] or sizes[0][1] != 4:
+                continue
+            cells, classes = sizes[1]
+            known = cells in runs or hints.head == "boxes_scores"
+            if known and hints.num_classes in (None, classes):
+                plans.append(_boxes_scores_plan(layout, box, cells, classes, input_size, hints))
+    box_first = [plan for plan in plans if (plan.levels[0].box == 0) == (hints.order == "box,cls")]
+    if len(plans) > 1 and hints.order and box_first:
+        plans = box_first
+    if len(plans) > 1:
+        shown = "; or ".join(
+            f"{plan}, boxes in {outputs[plan.levels[0].box].name}" for plan in plans
+        )
+        raise ModelError(
+            f"the outputs can be read in {len(plans)} ways: {shown}.  State `order`, `layout` or "
+            "`num_classes` in the manifest"
+        )
+    return plans[0] if plans else None
+
+
+def _boxes_scores_plan(
+    layout: CellLayout,
+    box: int,
+    cells: int,
+    classes: int,
+    input_size: tuple[int, int],
+    hints: Hints,
+) -> HeadPlan:
+    return HeadPlan(
+        head="boxes_scores",
+        input_size=input_size,
+        num_classes=classes,
+        activation=hints.activation or "probabilities",
+        evidence=hints.activation_evidence
+        or ("stated" if hints.activation else "by definition of boxes_scores"),
+        levels=(Level(0, (1, cells), layout, box, 1 - box),),
     )

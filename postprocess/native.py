@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postprocess import _native
-from postprocess.options import NMS_MODES, Options, threshold_in_domain
+from postprocess.options import (
+    INTERPOLATIONS,
+    NMS_MODES,
+    Options,
+    threshold_in_domain,
+    uses_score_sum,
+)
 from postprocess.plan import HeadPlan, Level
 from postprocess.tensor import TensorSpec
+from postprocess.views import native_view
 
-NO_VIEW: _native.View = (-1, 0, 0, 0)
+NO_VIEW: _native.View = (-1, 0, 0, 0, 0, 0, 0, 0)
+EXACT = len(INTERPOLATIONS)
 
 
 class NativeEngine:
@@ -33,9 +41,11 @@ class NativeEngine:
             iou_threshold=options.iou_threshold,
             max_detections=min(options.max_detections, plan.cells),
             nms=NMS_MODES.index(nms),
-            table_size=options.table_size if options.sigmoid == "table" else 0,
-            outputs=tuple(spec.shape for spec in outputs),
-            levels=tuple(_level(plan, level, outputs) for level in plan.levels),
+            sigmoid=sigmoid_mode(options),
+            table_size=options.table_size,
+            table_range=options.table_range,
+            outputs=tuple(map(_output, outputs)),
+            levels=tuple(_level(plan, level, outputs, options) for level in plan.levels),
         )
         self.name = self._decoder.kernels
 
@@ -43,6 +53,11 @@ class NativeEngine:
     def nonfinite(self) -> int:
         """Candidates dropped so far because their box was NaN or infinite."""
         return self._decoder.nonfinite
+
+    @property
+    def contradictions(self) -> int:
+        """Frames so far with a probability that cannot be one."""
+        return self._decoder.contradictions
 
     def decode(
         self,
@@ -55,28 +70,32 @@ class NativeEngine:
         return self._decoder.decode(tensors, boxes, scores, class_ids)
 
 
-def _level(plan: HeadPlan, level: Level, outputs: Sequence[TensorSpec]) -> _native.Level:
-    """(rows, columns, stride, bins, box, class and objectness view) of a level."""
-    objectness = NO_VIEW
-    if plan.head == "flat":
-        box = _view(level, outputs, level.box, 0)
-        cls = _view(level, outputs, level.cls, 4 + plan.objectness)
-        objectness = _view(level, outputs, level.cls, 4) if plan.objectness else NO_VIEW
-    elif plan.head == "end2end":
-        box = _view(level, outputs, level.box, int(plan.batch_column))
-        cls = _view(level, outputs, level.cls, 5 + plan.batch_column)
-        objectness = _view(level, outputs, level.cls, 4 + plan.batch_column)
-    else:
-        box = _view(level, outputs, level.box, 0)
-        cls = _view(level, outputs, level.cls, 0)
-    return (*level.grid, level.stride, level.bins, box, cls, objectness)
+def sigmoid_mode(options: Options) -> int:
+    """How the C kernels number the sigmoids: the interpolations, then the polynomial."""
+    return (
+        INTERPOLATIONS.index(options.table_interpolation) if options.sigmoid == "table" else EXACT
+    )
 
 
-def _view(
-    level: Level, outputs: Sequence[TensorSpec], index: int, first_channel: int
-) -> _native.View:
-    """(output, first element, elements from cell to cell, elements from channel to channel)."""
-    if level.layout == "nchw":
-        return (index, first_channel * level.cells, 1, level.cells)
-    channels = int(np.prod(outputs[index].shape)) // level.cells
-    return (index, first_channel, channels, 1)
+def _output(spec: TensorSpec) -> _native.Output:
+    """(type, shape, strides, scales, zero points) of an output."""
+    scale, zero_point = np.ones(1, np.float32), np.zeros(1, np.int32)
+    if spec.quantization is not None and spec.dtype.kind != "f":
+        scale = np.ascontiguousarray(np.ravel(spec.quantization.scale), np.float32)
+        zero_point = np.ascontiguousarray(np.ravel(spec.quantization.zero_point), np.int32)
+    return (spec.dtype.char, spec.shape, spec.element_strides, scale, zero_point)
+
+
+def _level(
+    plan: HeadPlan, level: Level, outputs: Sequence[TensorSpec], options: Options
+) -> _native.Level:
+    box = native_view(level, outputs[level.box], level.box, level.box_channel)
+    cls = native_view(level, outputs[level.cls], level.cls, level.cls_channel)
+    gate, gate_is_sum = NO_VIEW, False
+    if level.obj is not None:
+        gate = native_view(level, outputs[level.obj], level.obj, level.obj_channel)
+    elif level.score_sum is not None and uses_score_sum(plan, options):
+        gate = native_view(level, outputs[level.score_sum], level.score_sum, 0)
+        gate_is_sum = True
+    anchor = level.anchor or (0.0, 0.0)
+    return (*level.grid, level.stride, level.bins, *anchor, gate_is_sum, box, cls, gate)

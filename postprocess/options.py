@@ -9,14 +9,17 @@ from typing import Literal, get_args
 import numpy as np
 
 from npud.errors import ConfigError
-from postprocess.plan import Activation
+from postprocess.plan import Activation, HeadPlan
 
 NmsMode = Literal["class", "agnostic", "none"]
-SigmoidMode = Literal["table", "exact"]
+SigmoidMode = Literal["table", "exact", "none"]
+Interpolation = Literal["linear", "nearest"]
 NMS_MODES: tuple[NmsMode, ...] = get_args(NmsMode)
 SIGMOID_MODES: tuple[SigmoidMode, ...] = get_args(SigmoidMode)
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 MAX_DETECTIONS = 100_000
 TABLE_SIZES = (16, 65_536)
+TABLE_RANGES = (1.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,15 @@ class Options:
 
     `score_threshold` and `iou_threshold` are in [0, 1]: a box passes at score ≥ threshold and is
     suppressed at IoU > threshold (so 1 suppresses nothing).  `max_detections` cuts after NMS.
-    `nms` compares boxes of the same class, of all classes, or not at all.  `sigmoid` "table"
-    interpolates linearly between `table_size` steps on [-10, 10] and saturates outside (error
-    ≤ step² · 0.0962 / 8 inside, ≤ 4.54e-5 outside, plus 1.5e-7 of float32 rounding); "exact" is
-    right to 1.5e-7.
+    `nms` compares boxes of the same class, of all classes, or not at all.
+
+    `sigmoid` "table": types of up to 16 bits get a table of all their values, right to rounding
+    (3e-8); float32 and int32 one of `table_size` steps on [-table_range, table_range], which
+    saturates outside (error ≤ σ(-table_range)); "linear" interpolation is right to
+    step² · 0.0962 / 8 plus 1.5e-7, "nearest" to step / 8.  "exact" is a polynomial, right to
+    1.5e-7.  "none" states that the NPU did it: logits are refused.
+
+    `use_score_sum` skips cells whose score sum is below the threshold; a saturated sum never does.
 
     Raises ConfigError for a value out of range, naming the key.
     """
@@ -39,6 +47,9 @@ class Options:
     nms: NmsMode = "class"
     sigmoid: SigmoidMode = "table"
     table_size: int = 1024
+    table_interpolation: Interpolation = "linear"
+    table_range: float = 10.0
+    use_score_sum: bool = True
 
     def __post_init__(self) -> None:
         _check_fraction("score_threshold", self.score_threshold)
@@ -47,6 +58,8 @@ class Options:
         _check_choice("nms", self.nms, NMS_MODES)
         _check_choice("sigmoid", self.sigmoid, SIGMOID_MODES)
         _check_integer("table_size", self.table_size, *TABLE_SIZES)
+        _check_choice("table_interpolation", self.table_interpolation, INTERPOLATIONS)
+        _check_number("table_range", self.table_range, *TABLE_RANGES)
 
 
 def threshold_in_domain(score_threshold: float, activation: Activation) -> float:
@@ -64,10 +77,29 @@ def threshold_in_domain(score_threshold: float, activation: Activation) -> float
     return float(np.float32(math.log(score_threshold) - math.log1p(-score_threshold)))
 
 
-def _check_fraction(key: str, value: object) -> None:
+def uses_score_sum(plan: HeadPlan, options: Options) -> bool:
+    """Whether score sums are looked at: a sum of probabilities is no less than each of them."""
+    return options.use_score_sum and plan.activation == "probabilities"
+
+
+def least_real(threshold: float, dtype: np.dtype[np.generic]) -> np.float32:
+    """Return the least real value that passes: of integers two float32 steps below `threshold`.
+
+    Scale and product are rounded there, and a score exactly at the threshold must pass.
+    """
+    exact = dtype.kind == "f" or math.isinf(threshold)
+    least: np.float32 = np.float32(threshold if exact else threshold - abs(threshold) / 4194304.0)
+    return least
+
+
+def _check_number(key: str, value: object, low: float, high: float) -> None:
     number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
-    if not number or not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]
-        raise ConfigError(f"{key}: expected a number from 0 to 1, got {value!r}")
+    if not number or not low <= float(value) <= high:  # type: ignore[arg-type]
+        raise ConfigError(f"{key}: expected a number from {low:g} to {high:g}, got {value!r}")
+
+
+def _check_fraction(key: str, value: object) -> None:
+    _check_number(key, value, 0.0, 1.0)
 
 
 def _check_integer(key: str, value: object, low: int, high: int) -> None:

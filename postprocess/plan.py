@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Head = Literal["dfl", "ltrb", "flat", "end2end"]
+Head = Literal["dfl", "ltrb", "anchor", "yolox", "flat", "boxes_scores", "end2end"]
 Activation = Literal["logits", "probabilities"]
-CellLayout = Literal["nchw", "nhwc"]
+CellLayout = Literal["nchw", "nhwc", "nc1hwc2"]
+Anchors = tuple[tuple[tuple[float, float], ...], ...]  # per stride: (width, height) in pixels
 
-HEADS: tuple[Head, ...] = ("dfl", "ltrb", "flat", "end2end")
+HEADS: tuple[Head, ...] = get_args(Head)
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Hints:
 
     `activation_evidence` names the source, e.g. "manifest" or "graph: last node is Sigmoid".
     `order` is the order of box and class tensor within each stride.  `strides` restricts which
-    strides are considered (input pixels per cell).
+    strides are considered (input pixels per cell).  `anchors` are those of an anchor head, strides
+    ascending, (width, height) in input pixels.
     """
 
     head: Head | None = None
@@ -29,16 +31,19 @@ class Hints:
     strides: tuple[int, ...] | None = None
     order: Literal["box,cls", "cls,box"] | None = None
     objectness: bool | None = None
+    anchors: Anchors | None = None
 
 
 @dataclass(frozen=True)
 class Level:
-    """One stride of a head, or the single pseudo level of `flat` and `end2end`.
+    """One stride of a head, one anchor of it, or the single pseudo level of the flat heads.
 
     `stride` is in input pixels (0 for a pseudo level); `grid` is (rows, columns) of cells, (1, N)
     for a pseudo level.  `layout` "nchw" keeps each channel together ([1, 4+C, N] counts as such),
-    "nhwc" each cell ([1, N, 4+C]).  `box`, `cls` and `score_sum` are indices into the model's
-    outputs; `bins` is the number of DFL bins per side, 0 for boxes without DFL.
+    "nhwc" each cell ([1, N, 4+C]), "nc1hwc2" blocks of channels.  `box`, `cls`, `obj` (objectness;
+    the score of end2end) and `score_sum` are indices into the model's outputs, `…_channel` the
+    first channel there.  `bins` is the number of DFL bins per side, 0 for boxes without DFL;
+    `anchor` the (width, height) of an anchor in input pixels.
     """
 
     stride: int
@@ -48,6 +53,11 @@ class Level:
     cls: int
     score_sum: int | None = None
     bins: int = 0
+    obj: int | None = None
+    box_channel: int = 0
+    cls_channel: int = 0
+    obj_channel: int = 0
+    anchor: tuple[float, float] | None = None
 
     @property
     def cells(self) -> int:
@@ -60,9 +70,8 @@ class HeadPlan:
     """How the output tensors of one model are to be read.
 
     `input_size` is (height, width) in pixels.  `num_classes` is 0 where the shapes do not tell
-    (`end2end`).  `evidence` says in words why `activation` is what it is.  `levels` ascend by
-    stride.  `objectness` (flat): channel 4 is an objectness that multiplies all class scores.
-    `batch_column` (end2end): rows start with the image's index in the batch.
+    (`end2end`).  `evidence` says in words why `activation` is what it is, and where default anchors
+    come from.  `levels` ascend by stride, then anchor.
     """
 
     head: Head
@@ -71,13 +80,26 @@ class HeadPlan:
     activation: Activation
     evidence: str
     levels: tuple[Level, ...]
-    objectness: bool = False
-    batch_column: bool = False
 
     @property
     def cells(self) -> int:
         """Number of cells (predictions) of all levels."""
         return sum(level.cells for level in self.levels)
+
+    @property
+    def objectness(self) -> bool:
+        """Whether an objectness multiplies all class scores."""
+        return self.head != "end2end" and self.levels[0].obj is not None
+
+    @property
+    def batch_column(self) -> bool:
+        """Whether end2end rows start with the image's index in the batch."""
+        return self.head == "end2end" and self.levels[0].box_channel == 1
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The strides, ascending; empty for flat heads."""
+        return tuple(sorted({level.stride for level in self.levels if level.stride}))
 
     def __str__(self) -> str:
         height, width = self.input_size
@@ -85,11 +107,12 @@ class HeadPlan:
         if self.num_classes:
             parts.append(f"{self.num_classes} classes")
         first = self.levels[0]
-        if first.stride:
-            parts.append("strides " + "/".join(str(level.stride) for level in self.levels))
+        if self.strides:
+            parts.append("strides " + "/".join(map(str, self.strides)))
             parts.append(first.layout.upper())
             parts += [f"{first.bins} bins"] if first.bins else []
             parts += ["score sum"] if first.score_sum is not None else []
+            parts += [f"{len(self.levels) // len(self.strides)} anchors"] if first.anchor else []
         else:
             parts.append(f"{first.cells} {'rows' if first.layout == 'nhwc' else 'columns'}")
             parts += ["objectness"] if self.objectness else []

@@ -71,9 +71,9 @@ def shapes(seed: Seed, arguments: dict[str, Any]) -> list[tuple[tuple[int, ...],
     """Shapes and types of the tensors: as mutated where that is small, else as they were."""
     found = []
     for spec, output in zip(seed.specs, arguments["outputs"]):
-        shape = (
-            output if isinstance(output, tuple) and all(isinstance(n, int) for n in output) else ()
-        )
+        shape = output[1] if isinstance(output, tuple) and len(output) > 1 else ()
+        if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
+            shape = ()
         fits = shape and all(n > 0 for n in shape)
         size = int(np.prod([float(n) for n in shape])) * spec.dtype.itemsize if fits else 0
         found.append((shape if 0 < size <= LARGEST_TENSOR else spec.shape, spec.dtype))
@@ -123,7 +123,11 @@ def sigmoid(data: bytes) -> None:
     values = filled((len(data) // 4,), np.dtype(np.float32), data[2:], 1)
     out = np.empty(max(0, len(values) - (steps == 9999)), np.float32)
     try:
-        _native.sigmoid(values, out, steps)
+        mode, table_range = (
+            len(data) % 4,
+            (1.0, 10.0, 100.0, float("nan"))[data[-1] % 4 if data else 0],
+        )
+        _native.sigmoid(values, out, mode, steps, table_range)
     except REFUSED:
         return
     inside = ~np.isnan(values)

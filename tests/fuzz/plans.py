@@ -139,6 +139,7 @@ def _other(value: Any, how: int, what: int) -> Any:
     if isinstance(value, np.ndarray) and value.size:
         changed = value.copy()
         with np.errstate(all="ignore"):
-            changed.flat[what % value.size] = FLOATS[how % len(FLOATS)]
+            some = FLOATS if value.dtype.kind == "f" else (0, 1, -1, 127, -128, 2**31 - 1, -(2**31))
+            changed.flat[what % value.size] = some[how % len(some)]
         return changed if how % 3 else changed[: what % 4]
     return OTHERS[what % len(OTHERS)]

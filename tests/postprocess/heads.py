@@ -24,8 +24,8 @@ class Model:
 
     plan: HeadPlan
     specs: list[TensorSpec]
-    tensors: list[np.ndarray]
-    by_role: dict[str, np.ndarray] = field(default_factory=dict)
+    tensors: list[np.ndarray] = field(repr=False)
+    by_role: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def decoder(self, kernels: str, **options: object) -> Decoder:
         return make_decoder(self.plan, self.specs, Options(**options), kernels)

@@ -10,6 +10,7 @@ from postprocess.decoder import make_decoder
 from postprocess.detect_head import Hints, recognise
 from postprocess.options import Options
 from postprocess.reference import sigmoid
+from postprocess.tensor import Quantization, TensorSpec
 
 
 def put(model, stride, row, column, class_id, value, ltrb=(1, 1, 1, 1)):
@@ -225,8 +226,13 @@ def test_exact_and_table_sigmoid(kernels):
     model = grid_model()
     put(model, 8, 1, 1, 0, 11.0)
     assert model.decode(kernels, sigmoid="exact").scores[0] == pytest.approx(0.9999833, abs=2e-7)
-    if kernels == "native":
-        assert model.decode(kernels).scores[0] == pytest.approx(0.9999546, abs=2e-7)
+    assert model.decode(kernels).scores[0] == pytest.approx(0.9999546, abs=2e-7)
+    with pytest.raises(ConfigError, match=r'sigmoid: .* got "none", .* logits \(stated\)'):
+        model.decoder(kernels, sigmoid="none")
+    probabilities = grid_model(activation="probabilities", background=0.0)
+    put(probabilities, 8, 1, 1, 0, 0.75)
+    for sigmoid_mode in ("none", "exact", "table"):
+        assert probabilities.decode(kernels, sigmoid=sigmoid_mode).scores.tolist() == [0.75]
 
 
 def test_inputs_are_not_changed(kernels):
@@ -284,6 +290,9 @@ def test_wrong_tensors_name_what_was_expected(kernels):
         ("nms", "soft"),
         ("sigmoid", "fast"),
         ("table_size", 1),
+        ("table_interpolation", "cubic"),
+        ("table_range", 0.0),
+        ("table_range", float("inf")),
     ],
 )
 def test_options_are_checked(key, value):
@@ -308,9 +317,15 @@ def test_choice_of_kernels(monkeypatch):
 def test_other_types_and_too_many_classes_are_refused():
     plan = grid_model().plan
     specs = grid_model().specs
-    specs[0] = type(specs[0])(specs[0].name, specs[0].shape, np.dtype(np.int8))
-    with pytest.raises(ModelError, match="expected float32"):
-        make_decoder(plan, specs)
+    for dtype, message in (("f8", "expected one of float32, "), ("i1", "without a scale")):
+        specs[0] = TensorSpec(specs[0].name, specs[0].shape, np.dtype(dtype))
+        with pytest.raises(ModelError, match=message):
+            make_decoder(plan, specs)
+    for scale, zero_point in ((0.0, 0), (np.nan, 0), ([1.0, 1.0], [0, 0]), ([1.0] * 4, [0])):
+        quantization = Quantization(np.float32(scale), np.int32(zero_point))
+        specs[0] = TensorSpec(specs[0].name, specs[0].shape, np.dtype("i1"), "", quantization)
+        with pytest.raises(ModelError, match="scales"):
+            make_decoder(plan, specs)
     outputs = [spec("box", 1, 4, 4, 4), spec("cls", 1, 5000, 4, 4)]
     plan = recognise(outputs, (32, 32), Hints(activation="logits"))
     with pytest.raises(ModelError, match="4095 classes"):

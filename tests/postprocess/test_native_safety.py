@@ -115,6 +115,25 @@ def test_memory_is_freed():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
+NONE = (-1, 0, 0, 0, 0, 0, 0, 0)
+
+
+def view(tensor, offset=0, row=2, cell=1, channel=4, first=0, block=0, block_stride=0):
+    return (tensor, offset, row, cell, channel, first, block, block_stride)
+
+
+def output(*shape, code="f", strides=None, scales=(1.0,), zero_points=(0,)):
+    strides = strides or tuple(int(np.prod(shape[k + 1 :])) for k in range(len(shape)))
+    return (code, shape, strides, np.float32(scales), np.int32(zero_points))
+
+
+BOX, CLS = view(0), view(1)
+
+
+def level(rows=2, columns=2, bins=0, box=BOX, cls=CLS, gate=NONE, is_sum=False):
+    return (rows, columns, 8, bins, 0.0, 0.0, is_sum, box, cls, gate)
+
+
 GOOD = {
     "head": "ltrb",
     "num_classes": 3,
@@ -124,9 +143,11 @@ GOOD = {
     "iou_threshold": 0.5,
     "max_detections": 10,
     "nms": 0,
+    "sigmoid": 0,
     "table_size": 1024,
-    "outputs": ((1, 4, 2, 2), (1, 3, 2, 2)),
-    "levels": ((2, 2, 8, 0, (0, 0, 1, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),),
+    "table_range": 10.0,
+    "outputs": (output(1, 4, 2, 2), output(1, 3, 2, 2)),
+    "levels": (level(),),
 }
 
 
@@ -144,24 +165,53 @@ def test_the_constructor_accepts_what_fits():
         {"max_detections": 0},
         {"nms": 3},
         {"nms": -1},
-        {"table_size": -1},
+        {"sigmoid": 3},
+        {"sigmoid": -1},
+        {"table_size": 0},
+        {"table_size": 2**30},
+        {"table_range": 0.5},
+        {"table_range": float("nan")},
         {"outputs": ()},
-        {"outputs": ((1, 4, 2, 2),)},
-        {"outputs": ((1, 4, 2, -2), (1, 3, 2, 2))},
-        {"outputs": ((1, 4, 2, 2), (1, 2**40, 2**40, 2))},
+        {"outputs": (output(1, 4, 2, 2),)},
+        {"outputs": (("f", (1, 4, 2, -2), (16, 4, 2, 1), *output(1)[3:]), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2), output(1, 2**40, 2**40, 2, strides=(1, 1, 1, 1)))},
+        {"outputs": (output(1, 4, 2, 2, strides=(1, 2**40, 2**40, 2**40)), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, strides=(16, 4, 2)), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, strides=(16, -4, 2, 1)), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, code="d"), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, code="ff"), output(1, 3, 2, 2))},
+        {"outputs": (output(*[1] * 9), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, code="b", scales=()), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, code="b", scales=(0.0,)), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, code="b", scales=(np.nan,)), output(1, 3, 2, 2))},
+        {"outputs": (output(1, 4, 2, 2, code="b", scales=(1.0, 1.0)), output(1, 3, 2, 2))},
+        {
+            "outputs": (
+                output(1, 4, 2, 2, code="b", scales=(1.0,) * 3, zero_points=(0,) * 3),
+                output(1, 3, 2, 2),
+            )
+        },
         {"outputs": (5, (1, 3, 2, 2))},
         {"levels": ()},
-        {"levels": GOOD["levels"] * 7},
-        {"levels": ((2, 3, 8, 0, (0, 0, 1, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
-        {"levels": ((65536, 65536, 8, 0, (0, 0, 0, 0), (1, 0, 0, 0), (-1, 0, 0, 0)),)},
-        {"levels": ((2**30, 4, 8, 0, (0, 0, 0, 0), (1, 0, 0, 0), (-1, 0, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, (0, 1, 1, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, (0, 0, 2, 4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, (0, 0, 1, 4), (1, -1, 1, 4), (-1, 0, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, (0, 0, 1, 4), (2, 0, 1, 4), (-1, 0, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, (0, 0, 1, 4), (1, 0, 1, 4), (1, 12, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, (0, 0, 1, -4), (1, 0, 1, 4), (-1, 0, 0, 0)),)},
-        {"levels": ((2, 2, 8, 0, 7, (1, 0, 1, 4), (-1, 0, 0, 0)),)},
+        {"levels": GOOD["levels"] * 33},
+        {"levels": (level(columns=3),)},
+        {"levels": (level(65536, 65536),)},
+        {"levels": (level(2**30, 4),)},
+        {"levels": (level(0),)},
+        {"levels": (level(box=view(0, 1)),)},
+        {"levels": (level(box=view(0, cell=2)),)},
+        {"levels": (level(box=view(0, row=3)),)},
+        {"levels": (level(box=view(0, first=1)),)},
+        {"levels": (level(box=view(0, block=2, block_stride=13)),)},
+        {"levels": (level(box=view(0, block=2, block_stride=2**39)),)},
+        {"levels": (level(cls=view(1, -1)),)},
+        {"levels": (level(cls=view(1, cell=2, channel=2)),)},
+        {"levels": (level(cls=view(2)),)},
+        {"levels": (level(gate=view(1, 9)),)},
+        {"levels": (level(gate=view(1), is_sum=True),)},
+        {"levels": (level(box=view(0, channel=-4)),)},
+        {"levels": (level(box=7),)},
+        {"levels": (level(bins=65),), "head": "dfl"},
         {"levels": ((2, 2),)},
         {"head": "dfl"},
         {"head": "end2end"},

@@ -29,7 +29,10 @@ def head(box, classes, layout="nchw", size=(640, 640), strides=(8, 16, 32), scor
 @pytest.mark.parametrize("classes", [1, 2, 3, 5, 16, 20, 40, 80, 81, 1000])
 def test_heads_per_stride(layout, score_sum, box, name, bins, classes):
     outputs = head(box, classes, layout, score_sum=score_sum)
-    plan = recognise(outputs, (640, 640), LOGITS)
+    hints = LOGITS
+    if score_sum and (box, classes) == (4, 1):  # might be YOLOX
+        hints = Hints(head="ltrb", activation="logits")
+    plan = recognise(outputs, (640, 640), hints)
     assert (plan.head, plan.num_classes, plan.levels[0].bins) == (name, classes, bins)
     assert [level.stride for level in plan.levels] == [8, 16, 32]
     for level in plan.levels:
@@ -157,7 +160,9 @@ def test_raw_heads_need_evidence_of_the_activation():
     "shapes",
     [
         [(1, 1000)],
-        [(1, 255, 80, 80), (1, 255, 40, 40), (1, 255, 20, 20)],
+        [(1, 5, 80, 80), (1, 5, 40, 40), (1, 5, 20, 20)],
+        [(1, 255, 80, 80), (1, 85, 40, 40), (1, 85, 20, 20)],
+        [(1, 8400, 4), (1, 8401, 80)],
         [(1, 84, 8401)],
         [(1, 32, 160, 160), (1, 116, 8400)],
         [(2, 84, 8400)],
