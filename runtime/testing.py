@@ -21,13 +21,13 @@ from runtime.backends.base import BackendOptions
 from runtime.backends.onnx import OnnxBackend
 
 FILE = "NPUD_FAULT_FILE"
-LEAK_BYTES = 300 << 20
+LEAK_BYTES = 100 << 20
 FAULTS = {
     "crash": "die of a segmentation fault",
     "hang": "do not answer",
     "error": "raise InferenceError",
     "bug": "raise an exception that nobody expects",
-    "leak": "keep 300 MB more",
+    "leak": "keep 100 MiB more",
     "shape": "return tensors of another shape",
     "nan": "return nothing but NaN",
     "load-crash": "die while the model is loaded",

@@ -25,14 +25,13 @@ STREET = "synthetic:street?seed=3&size=640x480&fps=30"
 
 
 def receive(
-    endpoint: str, until: Callable[[npud.Message], bool], timeout_s: float = 20, **options: object
+    endpoint: str, until: Callable[[npud.Message], bool], timeout_s: float = 30
 ) -> list[npud.Message]:
     """All messages up to the first that `until` accepts."""
     got: list[npud.Message] = []
     deadline = time.monotonic() + timeout_s
-    with npud.subscribe(
-        endpoint, topics=("detections", "status", "frames"), **options
-    ) as subscriber:
+    topics = ("detections", "status", "frames")
+    with npud.subscribe(endpoint, topics=topics, heartbeat_timeout_s=None) as subscriber:
         while time.monotonic() < deadline:
             message = subscriber.recv(timeout_s=0.5)
             if message is not None:

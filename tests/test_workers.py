@@ -1,0 +1,277 @@
+"""Worker processes: whatever happens in one, the daemon goes on, and nothing is left behind."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from npud import DetectionsMessage, Message, StatusMessage
+from npud.errors import InferenceError, ModelError
+from runtime import testing
+from runtime.frame import Frame
+from runtime.workers.channel import Channel, Closed
+from runtime.workers.process import error_of
+from runtime.workers.ring import Ring, view
+from tests.conftest import Daemon
+from tests.test_daemon import detections, receive
+
+Start = Callable[..., Daemon]
+
+
+def test_a_slot_is_free_when_its_last_holder_lets_go() -> None:
+    ring = Ring(1000, 2)
+    first, second = ring.acquire(), ring.acquire()
+    assert first is not None
+    assert second is not None
+    assert ring.acquire() is None
+    first.view((10, 100))[...] = 7
+    assert not second.view((10, 100)).any()
+    first.retain()
+    first.release()
+    assert ring.acquire() is None
+    frame = Frame(first.view((10, 100)), slot=first)
+    frame.release()
+    assert ring.held() == 1
+    third = ring.acquire()
+    assert third is not None
+    assert third.offset == first.offset
+    with pytest.raises(ValueError, match="is not held"):
+        Ring(1000, 1).count(0, -1)
+    ring.close()
+
+
+def test_a_ring_can_be_mapped_again_and_has_no_name() -> None:
+    ring = Ring(4096, 1)
+    slot = ring.acquire()
+    assert slot is not None
+    slot.view((2, 3))[...] = [[1, 2, 3], [4, 5, 6]]
+    other = mmap.mmap(ring.fd, len(ring.memory), prot=mmap.PROT_READ)  # as a worker maps it
+    assert view(other, slot.offset, (2, 3)).sum() == 21
+    assert "memfd" in os.readlink(f"/proc/self/fd/{ring.fd}")
+    for offset, shape in ((-1, (1,)), (0, (4097,)), (4096, (1,))):
+        with pytest.raises(ValueError, match="do not lie in"):
+            view(ring.memory, offset, shape)
+
+
+def test_channels_keep_messages_whole_and_carry_descriptors(tmp_path: Path) -> None:
+    ours, end = Channel.pair()
+    theirs = Channel(end)
+    assert ours.receive(0.01) is None
+    with (tmp_path / "file").open("w+") as file:
+        file.write("hello")
+        file.flush()
+        theirs.send({"a": 1}, (file.fileno(),))
+    theirs.send([2] * 50_000)
+    received = ours.receive(1)
+    assert received is not None
+    message, (fd,) = received
+    assert message == {"a": 1}
+    assert os.pread(fd, 5, 0) == b"hello"
+    os.close(fd)
+    assert ours.receive(1) == ([2] * 50_000, [])
+    end.send(b"\xc1")
+    with pytest.raises(ValueError, match="expected a msgpack message"):
+        ours.receive(1)
+    theirs.close()
+    with pytest.raises(Closed):
+        ours.receive(1)
+    with pytest.raises(Closed):
+        ours.send(1)
+    ours.close()
+
+
+def test_errors_keep_their_class_on_the_way() -> None:
+    assert type(error_of("ModelError", "x")) is ModelError
+    unknown = error_of("SystemExit", "x")
+    assert type(unknown) is InferenceError
+    assert str(unknown) == "worker: SystemExit: x"
+
+
+class Faulty:
+    """A daemon whose backend obeys fault(name)."""
+
+    def __init__(self, start: Start, endpoint: str, folder: Path, options: str = "") -> None:
+        self.order = folder / "fault"
+        self.endpoint = endpoint
+        config = folder / "config.toml"
+        config.write_text(
+            f"""
+            [backend]
+            name = "runtime.testing:FaultyBackend"
+            isolation = "process"
+            deadline_ms = 1500
+            load_deadline_s = 20
+            threads = 1
+            {options}
+            [camera.cam]
+            url = "synthetic:street?seed=3&size=320x240&fps=20"
+            [publish]
+            endpoint = "{endpoint}"
+            """
+        )
+        self.daemon = start("--config", str(config))
+        self.wait(lambda m: isinstance(m, DetectionsMessage))
+
+    def wait(self, until: Callable[[Message], bool]) -> list[Message]:
+        return receive(self.endpoint, until)
+
+    def fault(self, name: str) -> None:
+        testing.inject(self.order, name)
+        end = time.monotonic() + 20
+        while self.order.exists():
+            assert time.monotonic() < end, f"{name} was not obeyed: {self.daemon.log}"
+            time.sleep(0.005)
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.daemon.process.pid}/task").glob("*/children")
+        return sorted(int(pid) for path in children for pid in path.read_text().split())
+
+
+@pytest.fixture
+def faulty(
+    daemon: Start, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Faulty]:
+    monkeypatch.setenv(testing.FILE, str(tmp_path / "fault"))
+    return lambda options="": Faulty(daemon, endpoint, tmp_path, options)
+
+
+FAULTS = [
+    ("crash", "died of SIGSEGV", True),
+    ("hang", "no answer within the deadline; it was killed", True),
+    ("error", "rknn_run: -1 (failed), as ordered", False),
+    ("bug", "worker: ZeroDivisionError: as ordered", False),
+    ("shape", "got (1, 4, 40, 39) float32", False),
+]
+
+
+@pytest.mark.parametrize(("fault", "said", "restarts"), FAULTS)
+def test_one_fault_loses_one_frame_and_detections_go_on(
+    faulty: Callable[..., Faulty], fault: str, said: str, restarts: bool
+) -> None:
+    one = faulty()
+    before = one.workers()
+    one.fault(fault)
+    messages = detections(one.wait(lambda m: isinstance(m, DetectionsMessage) and len(m) > 0))
+    assert all(m.lost == 0 for m in messages)
+    assert said in one.daemon.log
+    one.wait(lambda m: isinstance(m, StatusMessage) and m.state == "ok")
+    after = one.workers()
+    assert len(after) == len(before) == 1
+    assert (after != before) is restarts
+    assert one.daemon.stop() == 0
+    assert not Path(f"/proc/{after[0]}").exists()
+
+
+def test_a_model_that_no_longer_loads_is_degraded_until_it_does(
+    faulty: Callable[..., Faulty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = faulty()
+    one.fault("crash")
+    for _ in range(3):
+        one.fault("load-error")
+    messages = one.wait(lambda m: isinstance(m, StatusMessage) and m.state == "degraded")
+    status = messages[-1]
+    assert isinstance(status, StatusMessage)
+    assert "the model is refused, as ordered (" in status.reason
+    one.wait(lambda m: isinstance(m, StatusMessage) and m.state == "ok")
+
+
+def test_a_worker_that_hangs_does_not_stop_the_other(faulty: Callable[..., Faulty]) -> None:
+    one = faulty("contexts = 2\ncontexts_per_process = 1")
+    assert len(one.workers()) == 2
+    one.fault("hang")
+    messages = detections(one.wait(lambda m: isinstance(m, DetectionsMessage) and m.seq > 60))
+    gaps = np.diff([m.published_ns for m in messages]) / 1e9
+    assert gaps.max() < 1.0  # the deadline is 1.5 s
+    assert all(m.lost == 0 for m in messages)
+    frames = [m.frame for m in messages]
+    assert frames == sorted(frames)
+
+
+def test_a_worker_that_grows_is_replaced_without_losing_a_frame(
+    faulty: Callable[..., Faulty],
+) -> None:
+    one = faulty("max_memory_mib = 180")
+    before = one.workers()
+    end = time.monotonic() + 30
+    while one.workers() == before:
+        assert time.monotonic() < end, one.daemon.log
+        one.fault("leak")
+        time.sleep(0.3)
+    messages = detections(one.wait(lambda m: isinstance(m, DetectionsMessage) and len(m) > 0))
+    assert messages
+    assert "is replaced" in one.daemon.log
+    assert "was killed" not in one.daemon.log
+    assert "no worker is ready" not in one.daemon.log
+
+
+@pytest.mark.parametrize("fault", ["", "hang"])
+def test_workers_end_with_a_daemon_that_is_killed(
+    faulty: Callable[..., Faulty], fault: str
+) -> None:
+    one = faulty()
+    (worker,) = one.workers()
+    if fault:
+        one.fault(fault)
+    one.daemon.stop(signal.SIGKILL)
+    end = time.monotonic() + 2
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < end, "the worker outlives the daemon"
+        time.sleep(0.02)
+
+
+def test_a_hanging_worker_does_not_keep_the_daemon_from_ending(
+    faulty: Callable[..., Faulty],
+) -> None:
+    one = faulty()
+    one.fault("hang")
+    begin = time.monotonic()
+    assert one.daemon.stop() == 0
+    assert time.monotonic() - begin < 2
+
+
+def test_a_model_that_does_not_load_at_all_is_one_line(
+    daemon: Start, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(testing.FILE, str(tmp_path / "fault"))
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[backend]\nname = "runtime.testing:FaultyBackend"\nisolation = "process"\n'
+        f'load_deadline_s = 3\n[publish]\nendpoint = "{endpoint}"\n'
+    )
+    for fault, said in {
+        "load-error": "npud: error: the model is refused, as ordered\n",
+        "load-crash": "died of SIGSEGV while it loaded the model\n",
+        "load-hang": "expected the model to be loaded within 3 s\n",
+    }.items():
+        testing.inject(tmp_path / "fault", fault)
+        started = daemon("--config", str(config))
+        assert started.process.wait(20) == 1
+        assert started.log.endswith(said)
+        assert started.log.count("\n") == 1
+
+
+def test_nothing_grows_over_many_recoveries(faulty: Callable[..., Faulty]) -> None:
+    """The long version, a thousand recoveries, is benchmarks/faults.py."""
+    one = faulty()
+    process = Path(f"/proc/{one.daemon.process.pid}")
+
+    def crash(times: int) -> tuple[int, int, int]:
+        for _ in range(times):
+            one.fault("crash")
+            one.wait(lambda m: isinstance(m, DetectionsMessage))
+        one.wait(lambda m: isinstance(m, StatusMessage) and m.state == "ok")
+        rss = one.daemon.rss_kib()
+        return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), rss
+
+    fds, threads, rss = crash(3)
+    more_fds, more_threads, more_rss = crash(8)
+    assert (more_fds, more_threads) == (fds, threads)
+    assert more_rss < rss + 5_000
