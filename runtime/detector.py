@@ -93,8 +93,9 @@ class Detector:
         try:
             self.input = _input_spec(files, self.backend)
             self.plan = _plan(files, self.backend, self.input.size)
+            self._options = _options(files, settings)
             self._preprocess = Preprocessor(self.input)
-            self._decode = make_decoder(self.plan, self.backend.outputs, _options(files, settings))
+            self._decode = make_decoder(self.plan, self.backend.outputs, self._options)
         except ModelError as error:
             self.backend.close()
             raise ModelError(f"model {files.path}: {error}") from None
@@ -123,6 +124,7 @@ class Detector:
         twin = copy.copy(self)
         twin.backend = self.backend.duplicate(core)
         twin._preprocess = Preprocessor(self.input)
+        twin._decode = make_decoder(self.plan, twin.backend.outputs, self._options)
         return twin
 
     def ready(self, timeout_s: float) -> bool:

@@ -53,8 +53,8 @@ def main() -> None:
 def _load(settings: dict[str, Any], contexts: int) -> list[Detector]:
     model = msgspec.convert(settings["model"], config.Model)
     chip = msgspec.convert(settings["backend"], config.Backend)
-    first = Detector(read_model(model), model, chip)
-    detectors = [first, *(first.duplicate() for _ in range(contexts - 1))]
+    first = Detector(read_model(model), model, chip, 0 if contexts > 1 else None)
+    detectors = [first, *(first.duplicate(core) for core in range(1, contexts))]
     for detector in detectors:
         detector.detect(Frame(WARM_UP))  # the first is slow, and its failure is the model's
     return detectors
