@@ -51,7 +51,11 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[backend]: what runs the model."""
 
     name: Annotated[
-        str, Meta(description="auto (by the model file) or the name of a backend: onnx")
+        str,
+        Meta(
+            description="auto (by the model file), or onnx, librknnrt, rknnlite, hobot, replay, or "
+            "your own as module:Class"
+        ),
     ] = "auto"
     contexts: Annotated[
         int, Meta(ge=1, le=64, description="inferences at the same time, each in a thread")

@@ -144,8 +144,8 @@ def test_an_input_that_is_no_picture_is_refused(tmp_path: Path) -> None:
 def test_unknown_backends_and_suffixes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown backend onx; did you mean onnx\?"):
         open_backend("onx", tmp_path / "m.onnx", OPTIONS)
-    with pytest.raises(BackendUnavailable, match=r"no backend runs \.rknn files"):
-        open_backend("auto", tmp_path / "m.rknn", OPTIONS)
+    with pytest.raises(BackendUnavailable, match=r"no backend runs \.pt files; known: .*\.onnx"):
+        open_backend("auto", tmp_path / "m.pt", OPTIONS)
 
 
 def test_without_onnxruntime_the_error_names_the_extra() -> None:

@@ -27,7 +27,10 @@ class Entry:
 # "auto" takes the first one that runs the file and is available.
 BACKENDS: dict[str, Entry] = {
     "onnx": Entry("runtime.backends.onnx:OnnxBackend", frozenset({".onnx"})),
+    "librknnrt": Entry("runtime.backends.librknnrt:LibrknnrtBackend", frozenset({".rknn"})),
+    "rknnlite": Entry("runtime.backends.rknnlite:RknnliteBackend", frozenset({".rknn"})),
     "hobot": Entry("runtime.backends.hobot:HobotBackend", frozenset({".bin"})),
+    "replay": Entry("runtime.backends.replay:ReplayBackend", frozenset({".npz"})),
 }
 
 
@@ -60,4 +63,4 @@ def _choose(path: Path) -> type[Backend]:
             reasons.append(str(error))
         else:
             return backend
-    raise BackendUnavailable("; ".join(reasons))
+    raise BackendUnavailable("; or ".join(reasons))

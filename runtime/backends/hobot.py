@@ -21,6 +21,7 @@ from postprocess.tensor import Layout, Quantization, TensorSpec
 from runtime import compat
 from runtime.backends.base import BackendOptions, check_inputs
 from runtime.models import hobot as file_reader
+from runtime.models.bounds import MAX_DIMENSIONS
 
 PACKAGES = ("hobot_dnn", "hobot_dnn_rdkx5")  # the board image's, PyPI's
 NV12 = ("NV12", "NV12_SEPARATE")  # one buffer is passed for both
@@ -72,7 +73,7 @@ class HobotBackend:
     @classmethod
     def probe(cls) -> str:
         """Say which binding it is."""
-        return str(import_binding().__name__)
+        return str(import_binding().__spec__.name)
 
     def infer(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the model on one NV12 picture that fits `inputs`."""
@@ -120,11 +121,12 @@ class HobotBackend:
 
 def _input(path: Path, tensor: Any) -> TensorSpec:
     properties = tensor.properties
-    shape = tuple(int(side) for side in properties.shape)
+    shape = properties.shape
     if properties.tensor_type not in NV12 or len(shape) != 4:
         raise ModelError(
             f"model {path}: input {tensor.name}: expected an NV12 picture, got "
-            f"{properties.tensor_type} {list(shape)}; remedy: convert it with input_type_rt: nv12"
+            f"{properties.tensor_type} in {len(shape)} dimensions; "
+            "remedy: convert it with input_type_rt: nv12"
         )
     height, width = shape[2:] if properties.layout == "NCHW" else shape[1:3]
     return TensorSpec(tensor.name, (1, height * 3 // 2, width), np.dtype(np.uint8), "nv12")
@@ -132,7 +134,7 @@ def _input(path: Path, tensor: Any) -> TensorSpec:
 
 def _output(tensor: Any) -> TensorSpec:
     properties = tensor.properties
-    shape = tuple(int(side) for side in properties.shape)
+    shape = tuple(properties.shape[:MAX_DIMENSIONS])  # of any length where a query failed
     layout = LAYOUTS.get(properties.layout, "") if len(shape) == 4 else ""
     dtype, scale = np.dtype(properties.dtype), np.array(properties.scale_data, np.float32)
     quantization = None

@@ -6,10 +6,15 @@ import hashlib
 from pathlib import Path
 
 from npud.errors import ModelError
-from runtime.models import hobot, onnx, rknn
+from runtime.models import hobot, onnx, recording, rknn
 from runtime.models.info import ModelInfo
 
-READERS = {".onnx": onnx.read, ".rknn": rknn.read, ".bin": hobot.read}
+READERS = {
+    ".onnx": onnx.read,
+    ".rknn": rknn.read,
+    ".bin": hobot.read,
+    ".npz": recording.read,
+}
 
 
 def describe(path: Path) -> ModelInfo:

@@ -1,0 +1,122 @@
+"""Recordings of a model's outputs: an .npz that backend `replay` runs in place of the model.
+
+Members: `spec`, a JSON text {"version": 1, "inputs": [tensor…], "outputs": [tensor…]} where a
+tensor is {"name", "shape", "dtype", "layout", "scale", "zero_point"} (the last two only where it is
+quantized, as lists of one or C numbers); and per output i `output_i`, all frames of it, an array
+[frames, *shape].
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from npud.errors import ModelError
+from postprocess.tensor import Layout, Quantization, TensorSpec
+from runtime.models.info import ModelInfo, picture_size
+
+DAMAGES = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error,
+           msgspec.MsgspecError)  # fmt: skip
+
+
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    shape: list[int]
+    dtype: Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "int64"]
+    layout: Literal["nchw", "nhwc", "nc1hwc2", "nv12", ""] = ""
+    scale: list[float] | None = None
+    zero_point: list[int] | None = None
+
+
+class _Spec(msgspec.Struct, forbid_unknown_fields=True):
+    version: Literal[1]
+    inputs: list[_Tensor]
+    outputs: list[_Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Tensors of a model, and per output all frames: an array (frames, *shape)."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    frames: tuple[NDArray[Any], ...]
+
+
+def read(path: Path) -> ModelInfo:
+    """Read what a recording says of its model; raises ModelError."""
+    recording = load(path)
+    sizes = [picture_size(spec) for spec in recording.inputs]
+    return ModelInfo(
+        format="recording",
+        input_size=sizes[0] if sizes else None,
+        inputs=recording.inputs,
+        outputs=recording.outputs,
+    )
+
+
+def load(path: Path) -> Recording:
+    """Read a whole recording; raises ModelError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            spec = msgspec.json.decode(str(file["spec"]), type=_Spec)
+            frames = tuple(file[f"output_{number}"] for number in range(len(spec.outputs)))
+    except DAMAGES as error:
+        why = str(error).strip("'") or type(error).__name__
+        raise ModelError(f"model {path}: expected a recording, got: {why}") from None
+    for array in frames:
+        array.flags.writeable = False
+    inputs, outputs = (tuple(map(_spec, side)) for side in (spec.inputs, spec.outputs))
+    counts = {len(array) for array in frames if array.ndim}
+    if len(counts) != 1 or not counts.pop():
+        raise ModelError(f"model {path}: expected as many frames, at least one, of each output")
+    for output, array in zip(outputs, frames):
+        if array.shape[1:] != output.shape or array.dtype != output.dtype:
+            got = f"{list(array.shape[1:])} {array.dtype}"
+            raise ModelError(f"model {path}: expected output {output} in each frame, got {got}")
+    return Recording(inputs, outputs, frames)
+
+
+def save(
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    frames: Iterable[Sequence[NDArray[Any]]],
+) -> None:
+    """Write a recording; each frame holds one array per output, as its spec says."""
+    spec = _Spec(1, [_tensor(s) for s in inputs], [_tensor(s) for s in outputs])
+    members: dict[str, Any] = {f"output_{i}": np.stack(a) for i, a in enumerate(zip(*frames))}
+    np.savez_compressed(path, spec=np.array(msgspec.json.encode(spec).decode()), **members)
+
+
+def _spec(tensor: _Tensor) -> TensorSpec:
+    quantization = None
+    if tensor.scale is not None:
+        channels = () if len(tensor.scale) == 1 else (len(tensor.scale),)
+        scale = np.array(tensor.scale, np.float32).reshape(channels)
+        zero = np.array(tensor.zero_point or [0] * len(tensor.scale), np.int32)
+        quantization = Quantization(scale, zero.reshape(channels))
+    layout: Layout = tensor.layout
+    return TensorSpec(
+        tensor.name, tuple(tensor.shape), np.dtype(tensor.dtype), layout, quantization
+    )
+
+
+def _tensor(spec: TensorSpec) -> _Tensor:
+    q = spec.quantization
+    return _Tensor(
+        spec.name,
+        list(spec.shape),
+        str(spec.dtype.name),  # type: ignore[arg-type]
+        spec.layout,
+        None if q is None else q.scale.reshape(-1).tolist(),
+        None if q is None else q.zero_point.reshape(-1).tolist(),
+    )
