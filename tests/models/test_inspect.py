@@ -76,7 +76,7 @@ def test_a_file_that_is_no_model_is_one_line(command: Npud, tmp_path: Path) -> N
         ("m.rknn", "expected an .rknn file of format 6: got a file that begins with b'hello"),
         ("m.bin", "expected a .bin for RDK X5: got a file that begins with b'hello"),
         ("m.onnx", "expected an ONNX file"),
-        ("m.engine", "expected one of .onnx, .rknn, .bin, got .engine"),
+        ("m.engine", "expected one of .onnx, .rknn, .bin, .npz, got .engine"),
     ):
         path = write(tmp_path, name, b"hello, world")
         code, out, err = command("inspect", path, "--json")
