@@ -18,7 +18,12 @@ from runtime.models.info import Grid, ModelInfo, Pixels
 WIDTH = 100
 INDENT = 11
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
-FORMATS = {"onnx": "ONNX", "rknn": "RKNN", "bin": "D-Robotics .bin"}
+FORMATS = {
+    "recording": "a recording for backend replay",
+    "onnx": "ONNX",
+    "rknn": "RKNN",
+    "bin": "D-Robotics .bin",
+}
 ROLES = {"box": "boxes", "obj": "objectness", "cls": "classes", "score_sum": "score sum"}
 
 
