@@ -180,7 +180,7 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
 
 def _plan(files: ModelFiles, backend: Backend, size: tuple[int, int]) -> HeadPlan:
     manifest, outputs = files.manifest, backend.outputs
-    hints = Hints(head=manifest.head, activation=manifest.activation)
+    hints = Hints(head=manifest.head, activation=manifest.activation, anchors=manifest.anchors)
     if manifest.activation:
         hints = dataclasses.replace(hints, activation_evidence="the manifest says so")
     else:

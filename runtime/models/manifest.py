@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from postprocess.plan import Activation, Head
+from postprocess.plan import HEADS, Activation, Head
 from runtime.validate import convert, load_toml
 
 Byte = Annotated[int, Meta(ge=0, le=255)]
 Side = Annotated[int, Meta(ge=1, le=16384)]
 Std = Annotated[float, Meta(gt=0)]
+Pixels = Annotated[float, Meta(gt=0)]
 
 
 class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -59,10 +60,19 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     labels: Annotated[
         tuple[str, ...] | None, Meta(description="class names in the order of the class ids")
     ] = None
-    head: Annotated[Head | None, Meta(description="head family: dfl, ltrb, flat or end2end")] = None
+    head: Annotated[
+        Head | None, Meta(description=f"head family: {', '.join(HEADS[:-1])} or {HEADS[-1]}")
+    ] = None
     activation: Annotated[
         Activation | None,
         Meta(description="what the class outputs hold: before or after the sigmoid"),
+    ] = None
+    anchors: Annotated[
+        tuple[tuple[tuple[Pixels, Pixels], ...], ...] | None,
+        Meta(
+            description="of an anchor head: for each stride, smallest first, [width, height] of "
+            "its anchors in input pixels"
+        ),
     ] = None
     nms: Annotated[
         Literal["class", "agnostic", "none"] | None,

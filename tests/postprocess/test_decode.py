@@ -91,7 +91,7 @@ def test_end2end_rows_that_are_no_detection(kernels):
     assert decoder.nonfinite == 5
 
 
-def test_trap_1_probabilities_are_not_put_through_a_sigmoid_again(kernels):
+def test_trap_01_probabilities_are_not_put_through_a_sigmoid_again(kernels):
     model = grid_model(activation="probabilities", background=0.001)
     put(model, 8, 1, 1, 2, 0.9)
     found = model.decode(kernels)
@@ -100,7 +100,7 @@ def test_trap_1_probabilities_are_not_put_through_a_sigmoid_again(kernels):
     assert logits.decode(kernels).scores[0] == pytest.approx(0.50025, abs=1e-4)
 
 
-def test_trap_4_scores_exactly_at_the_threshold_pass(kernels):
+def test_trap_04_scores_exactly_at_the_threshold_pass(kernels):
     for threshold in (0.25, 0.3, 0.45, 0.001, 1.0):
         model = grid_model(activation="probabilities", background=0.0)
         value = np.float32(threshold)

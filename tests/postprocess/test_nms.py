@@ -79,7 +79,7 @@ def test_equals_onnxruntime(nms, classes, iou_threshold):
         assert (np.diff(scores[kept]) <= 0).all()
 
 
-def test_trap_2_class_is_looked_up_through_the_order(nms):
+def test_trap_02_class_is_looked_up_through_the_order(nms):
     """Dense scene, classes interleaved: only boxes of the same class may suppress each other."""
     boxes, scores, class_ids = scene(np.random.default_rng(2), 400, 5, spread=40.0)
     kept = nms(boxes, scores, class_ids, 0.45, 1000)
