@@ -25,6 +25,7 @@ WHEELS = (
     "click",
     "rich",
     "opencv-python-headless<4.12",  # the last for NumPy 1
+    "rknn-toolkit-lite2==2.5.0",
     "hobot-dnn-rdkx5==3.0.6",  # built for CPython 3.10, imports in 3.11 as well
     "pytest>=8",
     "pytest-timeout>=2.3",
