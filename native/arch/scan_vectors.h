@@ -112,6 +112,18 @@ FN_OUT int NAME(best_of_column)(const TYPE *p, size_t stride, int channels, npud
     if (GATHERS && stride <= INT32_MAX / (MOST * sizeof(TYPE)))
         for (; c + NAME(LANES) <= channels; c += NAME(LANES), p += NAME(LANES) * stride)
             GATHER_ROW(row + c, p, (int32_t)stride);
+    if (sizeof(TYPE) < 4) { /* not four neighbours: GCC would put them together in a register */
+        const int quarter = (channels - c) / 4;
+        const size_t jump = (size_t)quarter * stride;
+        for (int end = c + quarter; c < end; c++, p += stride) {
+            row[c] = p[0];
+            row[c + quarter] = p[jump];
+            row[c + 2 * quarter] = p[2 * jump];
+            row[c + 3 * quarter] = p[3 * jump];
+        }
+        c += 3 * quarter;
+        p += 3 * jump;
+    }
     for (; c + 4 <= channels; c += 4, p += 4 * stride) {
         TYPE v0 = p[0], v1 = p[stride], v2 = p[2 * stride], v3 = p[3 * stride];
         row[c] = v0, row[c + 1] = v1, row[c + 2] = v2, row[c + 3] = v3;
@@ -342,44 +354,103 @@ FN int NAME(any_passes)(const NAME(filter) *f, const TYPE *p, size_t count)
     return NAME(passing)(f, a) != 0;
 }
 
-/* The hits among the rows from `i` to `end`. */
-FN size_t NAME(row_hits)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
-                         size_t i, size_t end, npud_hit *hits)
+FN size_t NAME(row_hit)(const NAME(filter) *f, const TYPE *row, int channels, size_t cell,
+                        npud_hit *hits)
+{
+    npud_value best;
+    int class_id = NAME(best_of_row)(row, channels, &best);
+    if (class_id < 0 || !VALUE_REACHES(best, f->threshold))
+        return 0;
+    *hits = (npud_hit){(uint32_t)cell, (uint32_t)class_id, best};
+    return 1;
+}
+
+/* The hits among the rows from `cell` to `end`, one by one. */
+FN size_t NAME(single_rows)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
+                            size_t cell, size_t end, npud_hit *hits)
 {
     size_t found = 0;
-    for (; i < end; i++) {
-        const TYPE *row = first + i * stride;
-        npud_value best;
-        if (channels >= NAME(LANES) && !NAME(any_passes)(f, row, (size_t)channels))
-            continue;
-        int class_id = NAME(best_of_row)(row, channels, &best);
-        if (class_id >= 0 && VALUE_REACHES(best, f->threshold))
-            hits[found++] = (npud_hit){(uint32_t)i, (uint32_t)class_id, best};
-    }
+    for (; cell < end; cell++)
+        if (channels < NAME(LANES) ||
+            NAME(any_passes)(f, first + cell * stride, (size_t)channels))
+            found += NAME(row_hit)(f, first + cell * stride, channels, cell, hits + found);
     return found;
 }
 
-/* Rows without gaps are looked at together, about 40 vectors of them, as few of them hold a hit. */
-FN size_t NAME(dense_rows)(const NAME(filter) *f, const TYPE *first, int channels, size_t cells,
-                           npud_hit *hits)
+/* Whether any of sixteen vectors may reach the threshold. */
+FN int NAME(block_passes)(const NAME(filter) *f, const TYPE *p)
 {
     enum { N = NAME(LANES) };
-    const size_t width = (size_t)channels;
-    const size_t group = width < N ? 2 * N / width : sizeof(TYPE) == 1 ? 8 : 4;
-    const size_t values = group * width;
-    size_t found = 0, i = 0;
-    for (; i + group <= cells; i += group)
-        if (NAME(any_passes)(f, first + i * width, values))
-            found += NAME(row_hits)(f, first, width, channels, i, i + group, hits + found);
-    return found + NAME(row_hits)(f, first, width, channels, i, cells, hits + found);
+    VEC a = LOAD(p), b = LOAD(p + N), c = LOAD(p + 2 * N), d = LOAD(p + 3 * N);
+    a = FOLD(f->falling, a, LOAD(p + 4 * N));
+    b = FOLD(f->falling, b, LOAD(p + 5 * N));
+    c = FOLD(f->falling, c, LOAD(p + 6 * N));
+    d = FOLD(f->falling, d, LOAD(p + 7 * N));
+    a = FOLD(f->falling, a, LOAD(p + 8 * N));
+    b = FOLD(f->falling, b, LOAD(p + 9 * N));
+    c = FOLD(f->falling, c, LOAD(p + 10 * N));
+    d = FOLD(f->falling, d, LOAD(p + 11 * N));
+    a = FOLD(f->falling, a, LOAD(p + 12 * N));
+    b = FOLD(f->falling, b, LOAD(p + 13 * N));
+    c = FOLD(f->falling, c, LOAD(p + 14 * N));
+    d = FOLD(f->falling, d, LOAD(p + 15 * N));
+    a = FOLD(f->falling, FOLD(f->falling, a, b), FOLD(f->falling, c, d));
+    return NAME(passing)(f, a) != 0;
+}
+
+/* The first value from `at` on that may reach the threshold; where there is none, `end`, or `at` if
+ * that is beyond it.  Up to LANES - 1 values before `at` are read, but do not count. */
+FN size_t NAME(next_passing)(const NAME(filter) *f, const TYPE *values, size_t at, size_t end)
+{
+    enum { N = NAME(LANES) };
+    for (; at + 4 * N <= end; at += 4 * N) {
+        const TYPE *p = values + at;
+        VEC a = FOLD(f->falling, LOAD(p), LOAD(p + N));
+        VEC b = FOLD(f->falling, LOAD(p + 2 * N), LOAD(p + 3 * N));
+        if (NAME(passing)(f, FOLD(f->falling, a, b)))
+            break;
+    }
+    for (; at + N <= end; at += N) {
+        uint64_t m = NAME(passing)(f, LOAD(values + at));
+        if (m)
+            return at + (size_t)NAME(first_lane)(m);
+    }
+    if (at < end) {
+        size_t start = end - N;
+        uint64_t m = NAME(passing)(f, LOAD(values + start)) >> ((at - start) * NAME(BITS));
+        return m ? at + (size_t)NAME(first_lane)(m) : end;
+    }
+    return at;
+}
+
+/* Rows without gaps are one run of values, sixteen vectors at a time.  Where a value passes, its row
+ * is looked at, and the run goes on with the next row. */
+FN size_t NAME(dense_rows)(const NAME(filter) *f, const TYPE *first, size_t width, size_t cells,
+                           npud_hit *hits)
+{
+    const size_t total = cells * width, block = 16 * (size_t)NAME(LANES);
+    size_t found = 0, at = 0;
+    while (at < total) {
+        size_t end = at + block <= total ? at + block : total;
+        if (end - at == block && !NAME(block_passes)(f, first + at)) {
+            at = end;
+            continue;
+        }
+        while ((at = NAME(next_passing)(f, first, at, end)) < end) {
+            size_t row = (uint32_t)at / (uint32_t)width;
+            found += NAME(row_hit)(f, first + row * width, (int)width, row, hits + found);
+            at = (row + 1) * width;
+        }
+    }
+    return found;
 }
 
 FN size_t NAME(rows)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
                      size_t cells, npud_hit *hits)
 {
-    if (stride == (size_t)channels)
-        return NAME(dense_rows)(f, first, channels, cells, hits);
-    return NAME(row_hits)(f, first, stride, channels, 0, cells, hits);
+    if (stride == (size_t)channels && cells * stride >= NAME(LANES))
+        return NAME(dense_rows)(f, first, stride, cells, hits);
+    return NAME(single_rows)(f, first, stride, channels, 0, cells, hits);
 }
 
 FN_PUBLIC size_t NAME(scan_rows)(const void *first, size_t stride, int channels, size_t cells,
