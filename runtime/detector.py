@@ -7,7 +7,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -168,7 +168,7 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
         raise ModelError(f"expected an input of float32, float16 or uint8, got {tensor}")
     given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not None}
     if tensor.dtype == np.uint8:
-        given.setdefault("std", (1.0, 1.0, 1.0))  # a model that takes bytes scales them itself
+        given = _fed_as_bytes(files, tensor.name, given)
     if tensor.layout == "nv12":
         if wanted.mean or wanted.std:
             raise ModelError("input.mean and input.std have no meaning for an NV12 input")
@@ -176,6 +176,19 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
     layout = "nhwc" if tensor.layout == "nhwc" else "nchw"
     given |= {"size": (height, width), "layout": layout, "dtype": tensor.dtype}
     return InputSpec(**given)
+
+
+def _fed_as_bytes(files: ModelFiles, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A model that takes bytes scales them itself, by numbers that its file may name."""
+    own = files.info.pixels.get(name)
+    for key, value in (("mean", own.mean), ("std", own.std)) if own and own.std else ():
+        said = given.pop(key, value)
+        if tuple(said) != tuple(value):
+            raise ModelError(
+                f"input.{key}: expected {list(value)}, which the file applies itself, "
+                f"got {list(said)}"
+            )
+    return {"std": (1.0, 1.0, 1.0)} | given
 
 
 def _plan(files: ModelFiles, backend: Backend, size: tuple[int, int]) -> HeadPlan:
