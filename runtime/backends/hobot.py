@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npud.errors import BackendUnavailable, InferenceError, ModelError
+from npud.errors import BackendUnavailable, InferenceError, ModelError, NpudError
 from postprocess.tensor import Layout, Quantization, TensorSpec
 from runtime import compat
 from runtime.backends.base import BackendOptions, check_inputs
@@ -64,8 +64,7 @@ class HobotBackend:
         self._model: Any = models[0]
         self._lock = threading.Lock()  # shared by duplicates: one input buffer for all
         self._arguments = {"core_id": options.core_id, "priority": options.priority}
-        self.inputs = tuple(_input(path, tensor) for tensor in self._model.inputs)
-        self.outputs = tuple(_output(tensor) for tensor in self._model.outputs)
+        self.inputs, self.outputs = self._call(ModelError, "properties", self._specs)
         if not _agree(self.outputs, info.outputs):
             said, file = (", ".join(map(str, specs)) for specs in (self.outputs, info.outputs))
             raise ModelError(f"model {path}: expected outputs {file}, as the file says, got {said}")
@@ -108,9 +107,15 @@ class HobotBackend:
         """Forget the model.  The binding keeps its memory until the process ends."""
         self._model = None
 
+    def _specs(self) -> list[tuple[TensorSpec, ...]]:
+        inputs = tuple(_input(self._path, tensor) for tensor in self._model.inputs)
+        return [inputs, tuple(_output(tensor) for tensor in self._model.outputs)]
+
     def _call(self, kind: type[Exception], name: str, call: Any, *args: Any, **options: Any) -> Any:
         try:
             result = call(*args, **options)
+        except NpudError:
+            raise
         except Exception as error:  # SystemError, mostly; the reason is below it
             reason = error.__cause__ or error
             raise kind(f"model {self._path}: pyeasy_dnn.{name} failed: {reason}") from None

@@ -1,5 +1,7 @@
-"""Run the tests of the post-processing on the emulated board: python -m tests.board.
+"""Run tests on the emulated board: python -m tests.board.
 
+--part NAME…     what to run (default: all): postprocess, the kernels; hobot, the vendor's binding
+                 for the RDK X5 over a stand-in for its library, and the daemon with it
 --cpu NAME…      CPUs to emulate; default: cortex-a76 (RK3588's large cores) and cortex-a53 (RDK X3,
                  small cores: no dot product, no half precision), side by side
 --run ARGUMENTS  run the board's Python with these arguments instead, in a copy of the tree
@@ -18,6 +20,7 @@ from pathlib import Path
 from tests.board.build_native import build_extension, compiler_version, copy_tree
 from tests.board.machine import Board, get_board
 from tests.board.requirements import BoardError, NoEmulatorError, in_ci
+from tests.board.x5 import run_x5
 
 # CPU: most examples of a hypothesis test, how many there are is said where the test stands
 EXAMPLES = {"cortex-a76": 40, "cortex-a53": 10}
@@ -32,6 +35,7 @@ PYTEST = (
     "tests.board.pytest_limits",
 )
 TESTS = "tests/postprocess"
+PARTS = ("postprocess", "hobot")
 
 
 @dataclass
@@ -54,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.board", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--cpu", nargs="+", default=list(EXAMPLES), metavar="NAME")
+    parser.add_argument("--part", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--run", nargs=argparse.REMAINDER, metavar="ARGUMENT")
     options = parser.parse_args()
     try:
@@ -63,7 +68,10 @@ def main() -> int:
             copy_tree(tree)
             build_extension(tree, board)
             if options.run is None:
-                return run_tests(board, tree, options.cpu)
+                print(f"board: aarch64 Debian CPython under qemu; {compiler_version()}")
+                failed = "postprocess" in options.part and run_tests(board, tree, options.cpu)
+                failed |= "hobot" in options.part and run_hobot(board, tree)
+                return int(failed)
             command = board.command(options.run, options.cpu[0])
             return subprocess.call(command, cwd=tree, env=board.environment(tree))
     except NoEmulatorError as error:
@@ -76,7 +84,6 @@ def main() -> int:
 
 def run_tests(board: Board, tree: Path, cpus: list[str]) -> int:
     """Run the tests on all CPUs side by side; 0 if all passed."""
-    print(f"board: aarch64 Debian CPython under qemu; {compiler_version()}")
     results = [Result(cpu) for cpu in cpus]
     threads = [threading.Thread(target=_test, args=(board, tree, result)) for result in results]
     for thread in threads:
@@ -89,6 +96,17 @@ def run_tests(board: Board, tree: Path, cpus: list[str]) -> int:
     for result in results:
         print(result.line())
     return int(any(result.code for result in results))
+
+
+def run_hobot(board: Board, tree: Path) -> int:
+    """Run everything on the emulated RDK X5; 0 if all is as it should be."""
+    results = run_x5(board, tree)
+    for result in results:
+        if not result.ok:
+            print(f"\n---- {result.name}\n{result.output}")
+    for result in results:
+        print(f"{result.name}: {'' if result.ok else 'FAILED: '}{result.text}", flush=True)
+    return int(not all(result.ok for result in results))
 
 
 def _test(board: Board, tree: Path, result: Result) -> None:
