@@ -115,6 +115,18 @@ class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Meta(description="frames per second asked of a device; pace of files (default: their own)"),
     ] = None
     loop: Annotated[bool, Meta(description="files: start again at the end")] = False
+    max_fps: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        Meta(description="frames beyond this rate are passed over, and not counted as captured"),
+    ] = None
+    priority: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1000,
+            description="share of the NPU when it cannot serve all: 2 gets twice what 1 gets",
+        ),
+    ] = 1.0
 
 
 class Publish(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

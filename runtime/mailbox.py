@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections.abc import Mapping
 
 from runtime.frame import Frame
 
 
 class Mailboxes:
-    """One slot per camera.  Takers get the camera that has waited longest, so no camera starves.
+    """One slot per camera.  When not all can be served, each gets a share by its priority.
 
-    lossless: a full slot makes put() wait instead of overwriting, and a camera's next frame is
-    given out only after done(camera): every frame, in order.
+    Takers get the waiting camera that has had least for its priority (weighted fair queueing), so
+    none starves, and one that was quiet is not owed the past.  lossless: a full slot makes put()
+    wait instead of overwriting, and a camera's next frame is given out only after done(camera):
+    every frame, in order.
     """
 
-    def __init__(self, *, lossless: bool = False) -> None:
+    def __init__(
+        self, priorities: Mapping[str, float] | None = None, *, lossless: bool = False
+    ) -> None:
+        self._priorities = dict(priorities or {})
         self._lossless = lossless
-        self._slots: OrderedDict[str, Frame] = OrderedDict()
+        self._slots: dict[str, Frame] = {}
+        self._served: dict[str, float] = {}  # frames given out, over the priority
+        self._now = 0.0  # the same, of the camera served last
         self._busy: set[str] = set()
         self._closed = False
         self._changed = threading.Condition()
@@ -28,19 +35,24 @@ class Mailboxes:
             if self._lossless:
                 self._changed.wait_for(lambda: self._closed or frame.camera not in self._slots)
             replaced = self._slots.get(frame.camera)
-            self._slots[frame.camera] = frame  # an overwritten frame keeps its place in the queue
+            if replaced is None:
+                served = self._served.get(frame.camera, 0.0)
+                self._served[frame.camera] = max(served, self._now)
+            self._slots[frame.camera] = frame
             self._changed.notify_all()
             return replaced
 
     def take(self, timeout_s: float) -> Frame | None:
         """Wait for a frame; None after the timeout or once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._ready() is not None, timeout_s)
-            camera = self._ready()
+            self._changed.wait_for(lambda: self._closed or self._next() is not None, timeout_s)
+            camera = self._next()
             if self._closed or camera is None:
                 return None
             if self._lossless:
                 self._busy.add(camera)
+            self._now = self._served[camera]
+            self._served[camera] += 1 / self._priorities.get(camera, 1.0)
             frame = self._slots.pop(camera)
             self._changed.notify_all()
             return frame
@@ -62,5 +74,6 @@ class Mailboxes:
             self._closed = True
             self._changed.notify_all()
 
-    def _ready(self) -> str | None:
-        return next((camera for camera in self._slots if camera not in self._busy), None)
+    def _next(self) -> str | None:
+        waiting = (camera for camera in self._slots if camera not in self._busy)
+        return min(waiting, key=self._served.__getitem__, default=None)

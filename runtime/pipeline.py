@@ -45,6 +45,18 @@ class _Camera:
     status_seq: int = 0
     last_frame: int = -1
     ring: Ring | None = None
+    next_due: float = 0.0  # monotonic: frames before it are beyond the camera's max_fps
+
+    def wanted(self) -> bool:
+        """Tell whether the frame that comes now is within the camera's maximum rate."""
+        if self.settings.max_fps is None:
+            return True
+        now = time.monotonic()
+        if now < self.next_due:
+            return False
+        period = 1 / self.settings.max_fps
+        self.next_due = max(self.next_due + period, now)  # no burst after a pause
+        return True
 
 
 class AnyDetector(Protocol):
@@ -83,7 +95,8 @@ class Pipeline:
         self._detectors = detectors
         self._every_frame = every_frame
         self._stop = threading.Event()
-        self._mailboxes = Mailboxes(lossless=every_frame)
+        priorities = {name: camera.priority for name, camera in cameras.items()}
+        self._mailboxes = Mailboxes(priorities, lossless=every_frame)
         self._session = new_session()
         self.failure: BaseException | None = None
         self._cameras = {name: _Camera(name, c, _open(name, c)) for name, c in cameras.items()}
@@ -179,7 +192,8 @@ class Pipeline:
                 if camera.source.live:
                     self._reopen(camera)
                 continue
-            self._post(camera, pixels, time.time_ns(), name)
+            if camera.wanted() or self._every_frame:
+                self._post(camera, pixels, time.time_ns(), name)
             if not camera.source.live and not self._every_frame:
                 due = max(due + 1 / camera.source.fps, time.monotonic() - 1)
                 self._stop.wait(max(0.0, due - time.monotonic()))

@@ -106,6 +106,19 @@ def test_a_slow_model_drops_frames_and_counts_them(daemon: Start, endpoint: str)
     assert end.captured - end.published - end.dropped in (0, 1)
 
 
+def test_a_maximum_rate_is_kept(daemon: Start, endpoint: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    url = "synthetic:street?seed=1&size=320x240&fps=50"
+    config.write_text(f'[camera.cam]\nurl = "{url}"\nmax_fps = 8\n')
+    daemon("--config", str(config), "-e", endpoint)
+    messages = detections(
+        receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.seq > 24)
+    )
+    rate = (len(messages) - 1) / (messages[-1].captured_ns - messages[0].captured_ns) * 1e9
+    assert 6 < rate <= 8.3
+    assert [m.frame for m in messages] == list(range(messages[0].frame, messages[-1].frame + 1))
+
+
 def test_a_late_joiner_has_labels_and_pictures_at_once(daemon: Start, endpoint: str) -> None:
     daemon("-e", endpoint, "-s", f"cam={STREET}", "--frames")
     receive(endpoint, lambda m: isinstance(m, DetectionsMessage))

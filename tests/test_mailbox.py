@@ -41,6 +41,34 @@ def test_a_fast_camera_does_not_starve_a_slow_one() -> None:
     assert order == ["slow", "fast"] * 3
 
 
+def test_a_priority_is_a_share() -> None:
+    boxes = Mailboxes({"a": 1, "b": 3})
+    order = []
+    for index in range(400):
+        boxes.put(frame("a", index))
+        boxes.put(frame("b", index))
+        taken = boxes.take(0)
+        assert taken is not None
+        order.append(taken.camera)
+    assert order.count("a") == 100
+    assert max(len(run) for run in "".join(order).split("a")) <= 4
+
+
+def test_a_camera_that_was_quiet_is_not_owed_the_past() -> None:
+    boxes = Mailboxes()
+    for index in range(50):
+        boxes.put(frame("busy", index))
+        boxes.take(0)
+    order = []
+    for index in range(10):
+        boxes.put(frame("late", index))
+        boxes.put(frame("busy", index))
+        taken = boxes.take(0)
+        assert taken is not None
+        order.append(taken.camera)
+    assert abs(order.count("late") - order.count("busy")) <= 1
+
+
 def test_lossless_gives_every_frame_in_order_to_many_takers() -> None:
     boxes = Mailboxes(lossless=True)
     seen: dict[str, list[int]] = {"a": [], "b": []}
