@@ -1,15 +1,15 @@
-"""What `npud inspect` prints: aligned text for people, one object for programs."""
+"""What `npud inspect` prints: aligned text for people."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import click
 
-from postprocess.plan import HeadPlan, Level
-from postprocess.tensor import Quantization, TensorSpec
+from postprocess.plan import Level
+from postprocess.tensor import TensorSpec
+from runtime.cli._inspect_json import roles_of
 from runtime.cli._table import printable
 from runtime.models import versions
 from runtime.models.finding import Finding, Subject
@@ -39,29 +39,6 @@ def as_text(path: Path, subject: Subject, findings: list[Finding]) -> str:
         _findings(findings),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
-
-
-def as_json(path: Path, subject: Subject, findings: list[Finding]) -> dict[str, Any]:
-    """Everything that is known, in JSON's types; what is unknown is null or empty."""
-    info = subject.info
-    return {
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "format": info.format,
-        "name": info.name,
-        "target": info.target,
-        "versions": vars(info.versions),
-        "needs": versions.needs(info),
-        "calibration": info.calibration,
-        "input_size": info.input_size,
-        "labels": list(subject.labels),
-        "inputs": [_tensor(spec, info) for spec in info.inputs],
-        "outputs": [_tensor(spec, info) for spec in info.outputs],
-        "head": _plan(subject.plan, info) if subject.plan else None,
-        "refusal": subject.refusal or None,
-        "findings": [vars(finding) for finding in findings],
-        "metadata": dict(info.metadata),
-    }
 
 
 def _title(path: Path, info: ModelInfo) -> str:
@@ -162,16 +139,20 @@ def _head(subject: Subject) -> list[str]:
         "head", printable(str(plan).removesuffix(f", {plan.activation} ({plan.evidence})"))
     )
     lines += _entry("", printable(f"{plan.activation}: {plan.evidence}"))
-    for level in plan.levels if plan.levels[0].stride else ():
-        roles = [f"{ROLES[role]} {outputs[index].name}" for role, index in _roles(level).items()]
-        lines += _entry("", printable(f"stride {level.stride:<3} " + ", ".join(roles)))
+    for stride in plan.strides:
+        levels = [level for level in plan.levels if level.stride == stride]
+        text = f"stride {stride:<3} {_roles(levels[0], [spec.name for spec in outputs])}"
+        shown = [f"{w:g}x{h:g}" for level in levels if level.anchor for w, h in (level.anchor,)]
+        lines += _entry("", printable(text + (f", anchors {' '.join(shown)}" if shown else "")))
     return lines
 
 
-def _roles(level: Level) -> dict[str, int]:
-    """Which output plays which role, e.g. {"box": 0, "cls": 1}."""
-    found = {role: getattr(level, role, None) for role in ROLES}
-    return {role: index for role, index in found.items() if index is not None}
+def _roles(level: Level, names: list[str]) -> str:
+    """What is in which output: "boxes box_8, classes cls_8" or "boxes, classes in raw_8"."""
+    roles = roles_of(level)
+    if len(set(roles.values())) == 1:
+        return f"{', '.join(map(ROLES.__getitem__, roles))} in {names[level.cls]}"
+    return ", ".join(f"{ROLES[role]} {names[index]}" for role, index in roles.items())
 
 
 def _findings(findings: list[Finding]) -> list[str]:
@@ -196,52 +177,3 @@ def _shape(spec: TensorSpec) -> str:
 
 def _layout(spec: TensorSpec) -> str:
     return spec.layout.upper()
-
-
-def _tensor(spec: TensorSpec, info: ModelInfo) -> dict[str, Any]:
-    grid, pixels = info.grids.get(spec.name), info.pixels.get(spec.name)
-    origin = info.origins.get(spec.name)
-    return {
-        "name": spec.name,
-        "shape": list(spec.shape),
-        "dtype": spec.dtype.name,
-        "layout": spec.layout or None,
-        "quantization": _quantization(spec.quantization),
-        "stored": {
-            "dtype": grid.dtype.name,
-            "quantization": _quantization(grid.quantization),
-            "calibrated_range": grid.range,
-        }
-        if grid
-        else None,
-        "origin": vars(origin) if origin else None,
-        "pixels": vars(pixels) if pixels else None,
-    }
-
-
-def _quantization(quantization: Quantization | None) -> dict[str, Any] | None:
-    if quantization is None:
-        return None
-    return {
-        "scale": quantization.scale.tolist(),
-        "zero_point": quantization.zero_point.tolist(),
-    }
-
-
-def _plan(plan: HeadPlan, info: ModelInfo) -> dict[str, Any]:
-    return {
-        "name": plan.head,
-        "classes": plan.num_classes,
-        "input_size": list(plan.input_size),
-        "activation": plan.activation,
-        "evidence": plan.evidence,
-        "levels": [
-            {
-                "stride": level.stride,
-                "grid": list(level.grid),
-                "layout": level.layout,
-                "outputs": {role: info.outputs[i].name for role, i in _roles(level).items()},
-            }
-            for level in plan.levels
-        ],
-    }

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import click
+import msgspec
 
 from npud.errors import ModelError
 from postprocess.plan import Hints
 from runtime import bundled, models
-from runtime.cli._inspect import as_json, as_text
+from runtime.cli._inspect import as_text
+from runtime.cli._inspect_json import as_json
 from runtime.models import findings
 from runtime.models import manifest as manifests
 from runtime.models.finding import TARGETS, Subject
@@ -55,9 +57,16 @@ def read_subject(path: Path, target: str = "") -> Subject:
     said = "the manifest says so" if manifest.activation else ""
     refusal = ""
     for count in (len(labels) or None, None):  # a wrong number of labels is a finding of its own
-        hints = Hints(manifest.head, manifest.activation, said, count)
+        hints = Hints(manifest.head, manifest.activation, said, count, anchors=manifest.anchors)
         try:
-            return Subject(info, labels, target, plan_of(info, manifest.input.size, hints))
+            plan = plan_of(info, manifest.input.size, hints)
+            return Subject(info, labels, target, plan, stated=_stated(manifest))
         except ModelError as error:
             refusal = refusal or str(error)
-    return Subject(info, labels, target, refusal=refusal)
+    return Subject(info, labels, target, refusal=refusal, stated=_stated(manifest))
+
+
+def _stated(manifest: Manifest) -> frozenset[str]:
+    """The keys that the manifest has."""
+    keys = msgspec.structs.asdict(manifest).items()
+    return frozenset(key for key, value in keys if value is not None)

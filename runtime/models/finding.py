@@ -27,7 +27,7 @@ class Subject:
     """A model file with what else is known: its labels, the board, and the head.
 
     `plan` is None where no head was recognised; `refusal` then says why.  `target` is a key of
-    TARGETS or "".
+    TARGETS or "".  `stated` names the keys that the manifest states.
     """
 
     info: ModelInfo
@@ -35,3 +35,4 @@ class Subject:
     target: str = ""
     plan: HeadPlan | None = None
     refusal: str = ""
+    stated: frozenset[str] = frozenset()

@@ -112,6 +112,17 @@ def scaling(subject: Subject) -> Finding | None:
     return Finding("scaling", "problem" if info.format == "bin" else "warning", text, remedy)
 
 
+def anchors(subject: Subject) -> Finding | None:
+    """Anchors of an anchor head, which no file holds in a form that all exporters share."""
+    if subject.plan is None or subject.plan.head != "anchor":
+        return None
+    if "anchors" in subject.stated:
+        return Finding("anchors", "ok", "the manifest states the anchors")
+    text = "no anchors are stated: those of YOLOv5 on COCO are used"
+    remedy = "if boxes have wrong sizes, state `anchors` in the .toml beside the model"
+    return Finding("anchors", "warning", text, remedy)
+
+
 def half_sigmoid(subject: Subject) -> Finding | None:
     """A sigmoid in 16-bit floats on RK3588, which one user measured to be too low."""
     if subject.info.target != "rk3588" or subject.plan is None:
@@ -145,7 +156,7 @@ Check = Callable[[Subject], Finding | None]
 CHECKS: tuple[Check, ...] = (
     target, toolkit, one_picture, fixed_size, scaling, calibration, head,
     score_findings.shared_tensor, score_findings.reachable_scores, score_findings.score_steps,
-    half_sigmoid, labels,
+    half_sigmoid, anchors, labels,
 )  # fmt: skip
 
 
@@ -160,4 +171,4 @@ def _dynamic(specs: tuple[TensorSpec, ...]) -> bool:
 
 
 def _takes_bytes(plan: HeadPlan) -> bool:
-    return str(plan.head) == "yolox"  # trained on 0..255
+    return plan.head == "yolox"  # trained on 0..255

@@ -44,7 +44,7 @@ def _with_activation(info: ModelInfo, size: tuple[int, int], hints: Hints) -> Hi
     names = [info.outputs[level.cls].name for level in roles.levels]
     # boxes beside the scores in one tensor stretch its range, unless the sigmoid is for both
     scores_only = all(level.cls != level.box for level in roles.levels)
-    shared_sigmoid = str(roles.head) == "anchor"
+    shared_sigmoid = roles.head == "anchor"
     activation, why = evidence.of_outputs(info, names, scores_only or shared_sigmoid)
     if activation is None and why.startswith("the evidence is contradictory"):
         raise ModelError(f"{why}; {STATE_IT}")

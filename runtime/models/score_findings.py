@@ -91,7 +91,7 @@ def _shared(subject: Subject) -> list[tuple[TensorSpec, Grid]]:
     outputs, plan = subject.info.outputs, subject.plan
     if plan is None:
         indices = [0] if len(outputs) == 1 else []
-    elif str(plan.head) == "anchor":  # sigmoids and small offsets, no pixels
+    elif plan.head == "anchor":  # sigmoids and small offsets, no pixels
         indices = []
     else:
         indices = [level.cls for level in plan.levels if level.cls == level.box]

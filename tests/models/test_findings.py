@@ -158,6 +158,17 @@ def test_heads_that_are_not_known_or_not_decided(tmp_path: Path) -> None:
     assert "contradictory" in torn.text
 
 
+def test_anchors_that_are_assumed(tmp_path: Path) -> None:
+    sides = ((8, 8), (16, 4), (32, 2))
+    outputs = [build.rknn_tensor(f"raw_{s}", [1, 30, n, n], 0.1, 0, (-9, 5)) for s, n in sides]
+    data = build.rknn(outputs, ["Conv"] * 3)
+    assert found(tmp_path, "m.rknn", data)["anchors"].level == "warning"
+    rows = "[[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 9], [9, 9]], [[9, 9], [9, 9], [9, 9]]]"
+    results = found(tmp_path, "m.rknn", data, f"{LABELS}anchors = {rows}")
+    assert set(results) == levels(results, "ok")
+    assert "shared_tensor" not in results
+
+
 def test_labels(tmp_path: Path) -> None:
     assert found(tmp_path, "m.bin", build.bin_heads(), "")["labels"].level == "warning"
     assert found(tmp_path, "m.bin", build.bin_heads())["labels"].text == "5 labels: a, b, c, …"

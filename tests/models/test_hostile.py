@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from npud.errors import ModelError
 from runtime import models
-from runtime.cli._inspect import as_json, as_text
+from runtime.cli._inspect import as_text
+from runtime.cli._inspect_json import as_json
 from runtime.cli.inspect import read_subject
 from runtime.models import findings
 from runtime.models.finding import Subject

@@ -67,6 +67,7 @@ def test_json_has_everything(command: Npud, tmp_path: Path) -> None:
     assert output["stored"]["quantization"]["scale"] == pytest.approx([0.001] * 5)
     assert page["head"]["levels"][0] == {
         "stride": 8, "grid": [8, 8], "layout": "nhwc", "outputs": {"box": "box_8", "cls": "cls_8"},
+        "anchor": None,
     }  # fmt: skip
     assert {f["name"]: f["level"] for f in page["findings"]}["labels"] == "warning"
 
