@@ -62,6 +62,11 @@ def read_platform(root: Path = Path("/")) -> Platform:
     return Platform(model=model or text(root / "sys/class/dmi/id/product_name"))
 
 
+def library_version(path: Path) -> str:
+    """The version of a librknnrt.so, "" where it names none."""
+    return _find(path, RKNNRT_VERSION)[0]
+
+
 def text(path: Path) -> str:
     """A small file's content, its zero bytes as spaces; "" where it cannot be read."""
     try:

@@ -7,10 +7,10 @@ from pathlib import Path
 ZONES = Path("/sys/class/thermal")
 
 
-def temperatures_c() -> dict[str, float]:
+def temperatures_c(zones: Path = ZONES) -> dict[str, float]:
     """Degrees Celsius by thermal zone ("npu-thermal": 47.2); {} where there are none."""
     found: dict[str, float] = {}
-    for zone in sorted(ZONES.glob("thermal_zone*")):
+    for zone in sorted(zones.glob("thermal_zone*")):
         try:
             name = (zone / "type").read_text().strip()
             found[name] = int((zone / "temp").read_text()) / 1000
