@@ -6,6 +6,7 @@ anything else, a report of ASan or UBSan, or a detection that cannot be, ends th
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.fuzz.plans import Seed, mutated, seeds
 
 REFUSED = (ValueError, TypeError, OverflowError, MemoryError, BufferError)
 HEADER = 48  # bytes that say what is mutated; the others become tensors
-LARGEST_TENSOR = 1 << 18  # bytes
+LARGEST_TENSOR = 1 << 16  # elements
 SEEDS = seeds()
 
 
@@ -39,7 +40,8 @@ def decoder(data: bytes) -> None:
     except REFUSED:
         return
     tensors = [
-        filled(s, d, rest, header[40 + i % 4]) for i, (s, d) in enumerate(shapes(seed, arguments))
+        strided(filled(shape, dtype, rest, header[40 + i % 4]), strides)
+        for i, (shape, dtype, strides) in enumerate(outputs(seed, arguments))
     ]
     limit = arguments["max_detections"]
     if limit > 4096:
@@ -67,17 +69,38 @@ def check(count: int, boxes: Any, scores: Any, class_ids: Any, arguments: dict[s
         ] == "end2end"
 
 
-def shapes(seed: Seed, arguments: dict[str, Any]) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Shapes and types of the tensors: as mutated where that is small, else as they were."""
+def outputs(
+    seed: Seed, arguments: dict[str, Any]
+) -> list[tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]]:
+    """Shape, type and strides of the tensors: as mutated where that is possible and small."""
     found = []
     for spec, output in zip(seed.specs, arguments["outputs"]):
-        shape = output[1] if isinstance(output, tuple) and len(output) > 1 else ()
-        if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
-            shape = ()
-        fits = shape and all(n > 0 for n in shape)
-        size = int(np.prod([float(n) for n in shape])) * spec.dtype.itemsize if fits else 0
-        found.append((shape if 0 < size <= LARGEST_TENSOR else spec.shape, spec.dtype))
+        shape, strides = spec.shape, spec.element_strides
+        if isinstance(output, tuple) and len(output) > 2 and _is_small(output[1], output[2]):
+            shape, strides = output[1:3]
+        found.append((shape, spec.dtype, strides))
     return found
+
+
+def _is_small(shape: Any, strides: Any) -> bool:
+    for numbers in (shape, strides):
+        if not isinstance(numbers, tuple) or not all(isinstance(n, int) for n in numbers):
+            return False
+    if len(shape) != len(strides) or not all(n > 0 for n in (*shape, *strides)):
+        return False
+    return sum(float(n - 1) * s for n, s in zip(shape, strides)) < LARGEST_TENSOR and (
+        np.prod([float(n) for n in shape]) < LARGEST_TENSOR
+    )
+
+
+def strided(tensor: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """The tensor's values with these strides (in elements), in memory that ends with the last."""
+    elements = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, strides))
+    memory = np.zeros(elements, tensor.dtype)
+    steps = tuple(s * tensor.itemsize for s in strides)
+    view = np.lib.stride_tricks.as_strided(memory, tensor.shape, steps)
+    view[...] = tensor
+    return view
 
 
 def filled(shape: tuple[int, ...], dtype: np.dtype[Any], data: bytes, style: int) -> np.ndarray:
@@ -118,18 +141,21 @@ def nms(data: bytes) -> None:
 
 
 def sigmoid(data: bytes) -> None:
-    """sigmoid(…) of any floats, with any size of table."""
-    steps = int.from_bytes(data[:2], "little") - 1
-    values = filled((len(data) // 4,), np.dtype(np.float32), data[2:], 1)
+    """sigmoid(…) of any floats with any size of table, sigmoid_table(…) of any type and scale."""
+    header, rest = data[:8].ljust(8, b"\0"), data[8:]
+    steps = int.from_bytes(header[:2], "little") - 1
+    values = filled((len(rest) // 4,), np.dtype(np.float32), rest, 1)
     out = np.empty(max(0, len(values) - (steps == 9999)), np.float32)
     try:
-        mode, table_range = (
-            len(data) % 4,
-            (1.0, 10.0, 100.0, float("nan"))[data[-1] % 4 if data else 0],
-        )
-        _native.sigmoid(values, out, mode, steps, table_range)
+        width = (1.0, 10.0, 100.0, float("nan"), 0.0, -5.0)[header[2] % 6]
+        _native.sigmoid(values, out, header[3] % 5 - 1, steps, width)
+        inside = ~np.isnan(values)
+        assert ((out[inside] >= 0) & (out[inside] <= 1)).all()
+        assert np.isnan(out[~inside]).all()
     except REFUSED:
-        return
-    inside = ~np.isnan(values)
-    assert ((out[inside] >= 0) & (out[inside] <= 1)).all()
-    assert np.isnan(out[~inside]).all()
+        pass
+    scale = (0.1, 0.0, -1.0, 1e-45, 3e38, float("nan"), float("inf"))[header[4] % 7]
+    table = np.empty((256, 65536, 0, 255)[header[5] % 4], np.float32)
+    zero_point = int.from_bytes(header[6:8], "little", signed=True) * (65537 if scale < 0 else 1)
+    with contextlib.suppress(*REFUSED):
+        _native.sigmoid_table("ebBhfi?"[header[3] % 7], scale, zero_point, table)

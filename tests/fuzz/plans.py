@@ -70,6 +70,11 @@ def _models() -> Iterator[tuple[list[TensorSpec], Hints]]:
             yield [_spec(0, shape, dtype)], Hints(head="flat", num_classes=3)
         for shape in ((1, 20, 6), (20, 7)):
             yield [_spec(0, shape, dtype)], Hints(head="end2end")
+        known = {"activation": "logits", "num_classes": 3}
+        blocks = [_blocks(spec) for spec in _grid((64, 3), "nchw", dtype)]
+        yield blocks, Hints(head="dfl", layout="nc1hwc2", **known)
+        padded = [_padded(spec) for spec in _grid((4, 3), "nhwc", dtype)]
+        yield padded, Hints(head="ltrb", layout="nhwc", **known)
         pair = [_spec(0, (1, 42, 4), dtype), _spec(1, (1, 42, 3), dtype)]
         yield pair, _hints("boxes_scores", {"num_classes": 3})
 
@@ -97,6 +102,31 @@ def _grid(channels: tuple[int, ...], layout: str, dtype: str) -> list[TensorSpec
 def _spec(index: int, shape: tuple[int, ...], dtype: str) -> TensorSpec:
     quantization = None if dtype.startswith("float") else Quantization.per_tensor(0.05, 3)
     return TensorSpec(f"o{index}", shape, np.dtype(dtype), "", quantization)
+
+
+def _blocks(spec: TensorSpec) -> TensorSpec:
+    """As [1, C1, H, W, 16], with a scale per channel where it is quantized."""
+    _, channels, rows, columns = spec.shape
+    shape = (1, -(-channels // 16), rows, columns, 16)
+    return TensorSpec(
+        spec.name, shape, spec.dtype, "nc1hwc2", _per_channel(spec, channels), channels=channels
+    )
+
+
+def _padded(spec: TensorSpec) -> TensorSpec:
+    """The same with two elements behind each cell and three behind each row."""
+    _, rows, columns, channels = spec.shape
+    row = columns * (channels + 2) + 3
+    strides = (rows * row, row, channels + 2, 1)
+    quantization = _per_channel(spec, channels)
+    return TensorSpec(spec.name, spec.shape, spec.dtype, "nhwc", quantization, strides)
+
+
+def _per_channel(spec: TensorSpec, channels: int) -> Quantization | None:
+    if spec.quantization is None:
+        return None
+    scale = np.linspace(0.02, 0.06, channels, dtype=np.float32)
+    return Quantization(scale, np.arange(channels, dtype=np.int32) % 5)
 
 
 def mutated(arguments: dict[str, Any], data: bytes) -> dict[str, Any]:
