@@ -178,6 +178,7 @@ typedef struct {
     float iou_threshold;
     size_t max_detections, capacity, classes;
     const npud_kernels *kernels;
+    void *memory;           /* holds all that follows */
     uint64_t *keys, *spare; /* capacity each */
     npud_pool pool;
     npud_list *lists; /* one per class */

@@ -20,8 +20,25 @@ static size_t pool_size(const npud_selector *s)
     return 1 + s->capacity / NPUD_LANES + begun + replaced;
 }
 
-/* aligned_alloc wants a multiple. */
-static size_t whole_lines(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+/* The next part of one allocation, whole cache lines; only counts them while there is no base. */
+static void *part(char *base, size_t *used, size_t bytes)
+{
+    void *start = base ? base + *used : NULL;
+    *used += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return start;
+}
+
+static size_t lay_out(npud_selector *s, char *base)
+{
+    size_t used = 0, chunks = pool_size(s);
+    s->keys = part(base, &used, (s->capacity + 1) * sizeof *s->keys);
+    s->spare = part(base, &used, (s->capacity + 1) * sizeof *s->spare);
+    s->lists = part(base, &used, (s->classes + 1) * sizeof *s->lists);
+    s->pool.links = part(base, &used, chunks * sizeof *s->pool.links);
+    s->pool.chunks = part(base, &used, chunks * sizeof *s->pool.chunks);
+    s->grids = part(base, &used, (s->grids_most + 1) * sizeof *s->grids);
+    return used;
+}
 
 int npud_selector_init(npud_selector *s, size_t capacity, size_t classes)
 {
@@ -29,26 +46,18 @@ int npud_selector_init(npud_selector *s, size_t capacity, size_t classes)
     s->classes = classes;
     s->nonfinite = 0;
     s->grids_most = capacity / GRID_FROM < GRIDS ? (uint32_t)(capacity / GRID_FROM) : GRIDS;
-    s->keys = malloc((capacity + 1) * sizeof *s->keys);
-    s->spare = malloc((capacity + 1) * sizeof *s->spare);
-    s->lists = calloc(classes + 1, sizeof *s->lists);
-    s->grids = malloc((s->grids_most + 1) * sizeof *s->grids);
-    s->pool.chunks = aligned_alloc(ALIGNMENT, whole_lines(pool_size(s) * sizeof *s->pool.chunks));
-    s->pool.links = malloc(pool_size(s) * sizeof *s->pool.links);
-    if (!s->keys || !s->spare || !s->lists || !s->grids || !s->pool.chunks || !s->pool.links)
+    s->memory = aligned_alloc(ALIGNMENT, lay_out(s, NULL));
+    if (!s->memory)
         return -1;
+    lay_out(s, s->memory);
     s->pool.links[0] = (npud_link){0, NPUD_LANES}; /* the end of a chain: no room */
     return 0;
 }
 
 void npud_selector_free(npud_selector *s)
 {
-    free(s->keys);
-    free(s->spare);
-    free(s->lists);
-    free(s->grids);
-    free(s->pool.chunks);
-    free(s->pool.links);
+    free(s->memory);
+    s->memory = NULL;
 }
 
 static void add_to_chain(npud_pool *pool, uint32_t *head, const npud_box *box)
@@ -110,14 +119,9 @@ static int overlaps_in_grid(const npud_selector *s, const npud_list *list, const
     return s->kernels->overlaps(&s->pool, heads, count + 1, boxes, i, s->iou_threshold);
 }
 
-/* Whether the box survives; remembers it if so.  One without an area, or with an infinite one, has
- * IoU 0 (or NaN) with all others. */
-static inline int survives(npud_selector *s, size_t class_id, const npud_boxes *boxes, size_t i)
+/* Whether the box survives; remembers it if so. */
+static inline int survives(npud_selector *s, npud_list *list, const npud_boxes *boxes, size_t i)
 {
-    float area = boxes->area[i];
-    if (s->mode == NPUD_NMS_NONE || !(area > 0.0f && area <= FLT_MAX))
-        return 1;
-    npud_list *list = &s->lists[s->mode == NPUD_NMS_CLASS ? class_id : 0];
     if (list->grid) {
         if (overlaps_in_grid(s, list, boxes, i))
             return 0;
@@ -132,15 +136,21 @@ static inline int survives(npud_selector *s, size_t class_id, const npud_boxes *
     return 1;
 }
 
-/* The areas, and whether all four coordinates are finite: x - x is 0 for those only. */
-static void measure(npud_boxes *b, size_t count, int32_t *finite)
+/* What a box needs: nothing (0: a coordinate is not finite), no comparison (its area is 0 or
+ * infinite, its IoU with all others 0 or NaN), or comparison. */
+enum { DROPPED, ALONE, COMPARED };
+
+/* The areas and needs of a block; x - x is 0 for finite numbers only. */
+static void measure(npud_boxes *b, size_t count, int32_t *needs)
 {
     for (size_t i = 0; i < count; i++) {
         float width = b->x2[i] - b->x1[i], height = b->y2[i] - b->y1[i];
         float zero = ((b->x1[i] - b->x1[i]) + (b->y1[i] - b->y1[i])) +
                      ((b->x2[i] - b->x2[i]) + (b->y2[i] - b->y2[i]));
-        b->area[i] = (width > 0.0f ? width : 0.0f) * (height > 0.0f ? height : 0.0f);
-        finite[i] = zero == 0.0f;
+        float area = (width > 0.0f ? width : 0.0f) * (height > 0.0f ? height : 0.0f);
+        int32_t finite = zero == 0.0f, large = area > 0.0f, bounded = area <= FLT_MAX;
+        b->area[i] = area;
+        needs[i] = finite + (finite & large & bounded);
     }
 }
 
@@ -155,24 +165,30 @@ static void start(npud_selector *s, size_t count)
 size_t npud_select(npud_selector *s, size_t count, npud_box_source source, const void *context,
                    npud_keep keep, void *target)
 {
+    const unsigned by_class = s->mode == NPUD_NMS_CLASS ? NPUD_MAX_CLASSES : 0;
+    const int most_needed = s->mode == NPUD_NMS_NONE ? ALONE : COMPARED;
     npud_boxes boxes;
-    int32_t finite[NPUD_BLOCK];
+    int32_t needs[NPUD_BLOCK];
     size_t kept = 0;
     start(s, count);
     for (size_t first = 0; first < count; first += NPUD_BLOCK) {
         size_t block = count - first < NPUD_BLOCK ? count - first : NPUD_BLOCK;
         source(context, s->keys + first, block, &boxes);
-        measure(&boxes, block, finite);
+        measure(&boxes, block, needs);
         for (size_t i = 0; i < block; i++) {
-            uint64_t key = s->keys[first + i];
-            if (!finite[i] || npud_key_class(key) > NPUD_MAX_CLASSES - 1) {
+            const uint64_t key = s->keys[first + i];
+            const unsigned class_id = npud_key_class(key);
+            if (needs[i] == DROPPED || class_id == NPUD_MAX_CLASSES) {
                 s->nonfinite++;
-            } else if (survives(s, npud_key_class(key), &boxes, i)) {
-                npud_box box = box_at(&boxes, i);
-                keep(target, kept, key, &box);
-                if (++kept == s->max_detections)
-                    return kept;
+                continue;
             }
+            if (needs[i] == COMPARED && most_needed == COMPARED &&
+                !survives(s, &s->lists[class_id & by_class], &boxes, i))
+                continue;
+            npud_box box = box_at(&boxes, i);
+            keep(target, kept, key, &box);
+            if (++kept == s->max_detections)
+                return kept;
         }
     }
     return kept;

@@ -12,7 +12,7 @@
  *                      exact order of the values; LARGER(a, b) is b where a is NaN
  *   FALLING(threshold), BOUND(threshold), LIMIT(threshold)
  *   FOLDS_EXACTLY      1 where the fold of values is their largest key
- *   GATHERS, GATHER_ROW(to, p, stride)     1 and LANES values that lie apart, or 0
+ *   GATHER(to, from, stride, count)        of gather.h
  *   SINGLE_HITS        up to so many hits in a vector are looked at one by one
  *   VALUE(key)         a npud_value of a key in a lane
  *   IS_NAN(key)        whether LOWEST stands for NaN
@@ -106,30 +106,9 @@ FN_OUT int NAME(best_of_column)(const TYPE *p, size_t stride, int channels, npud
 {
     enum { MOST = 1024 };
     TYPE row[MOST];
-    int c = 0;
     if (channels < NAME(LANES) || channels > MOST)
         return npud_kernels_scalar.best[DTYPE](p, stride, channels, best);
-    if (GATHERS && stride <= INT32_MAX / (MOST * sizeof(TYPE)))
-        for (; c + NAME(LANES) <= channels; c += NAME(LANES), p += NAME(LANES) * stride)
-            GATHER_ROW(row + c, p, (int32_t)stride);
-    if (sizeof(TYPE) < 4) { /* not four neighbours: GCC would put them together in a register */
-        const int quarter = (channels - c) / 4;
-        const size_t jump = (size_t)quarter * stride;
-        for (int end = c + quarter; c < end; c++, p += stride) {
-            row[c] = p[0];
-            row[c + quarter] = p[jump];
-            row[c + 2 * quarter] = p[2 * jump];
-            row[c + 3 * quarter] = p[3 * jump];
-        }
-        c += 3 * quarter;
-        p += 3 * jump;
-    }
-    for (; c + 4 <= channels; c += 4, p += 4 * stride) {
-        TYPE v0 = p[0], v1 = p[stride], v2 = p[2 * stride], v3 = p[3 * stride];
-        row[c] = v0, row[c + 1] = v1, row[c + 2] = v2, row[c + 3] = v3;
-    }
-    for (; c < channels; c++, p += stride)
-        row[c] = *p;
+    GATHER(row, p, stride, (size_t)channels);
     return NAME(best_of_row)(row, channels, best);
 }
 
@@ -489,8 +468,7 @@ FN_PUBLIC int NAME(best)(const void *values, size_t stride, int channels, npud_v
 #undef BOUND
 #undef LIMIT
 #undef FOLDS_EXACTLY
-#undef GATHERS
-#undef GATHER_ROW
+#undef GATHER
 #undef SINGLE_HITS
 #undef VALUE
 #undef IS_NAN

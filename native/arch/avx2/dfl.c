@@ -4,7 +4,7 @@
 #include "avx2.h"
 
 #ifdef NPUD_AVX2
-#include "../dfl_gather.h"
+#include "gather.h"
 #include "../portable/portable.h"
 
 #define FN NPUD_AVX2 __attribute__((always_inline)) static inline
@@ -258,47 +258,33 @@ FN void from_bytes(npud_dtype dtype, const npud_dfl_cell *cells, const void *con
 
 /* ---- the kernels ---- */
 
-/* npud_gather_uint32_t with an instruction for eight. */
-FN const uint32_t *gather_words(const npud_dfl_cell *cell, uint32_t *room)
-{
-    const size_t stride = cell->channel_stride, channels = 4 * (size_t)cell->bins;
-    if (stride == 1 || stride > INT32_MAX / 8 / sizeof *room || channels % 8)
-        return npud_gather_uint32_t(cell, room);
-    const int *p = cell->first;
-    const __m256i index = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-                                             _mm256_set1_epi32((int32_t)stride));
-    for (size_t c = 0; c < channels; c += 8, p += 8 * stride)
-        _mm256_storeu_si256((__m256i *)(void *)(room + c), _mm256_i32gather_epi32(p, index, 4));
-    return room;
-}
-
 NPUD_AVX2 void npud_avx2_dfl_f32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER_WITH(gather_words, uint32_t)
+    NPUD_GATHER_CELLS(npud_avx2_gather_32, uint32_t)
     from_reals(NPUD_FLOAT32, cells, data, count, distances);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_f16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint16_t)
+    NPUD_GATHER_CELLS(npud_gather_16, uint16_t)
     from_reals(NPUD_FLOAT16, cells, data, count, distances);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_i8(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint8_t)
+    NPUD_GATHER_CELLS(npud_avx2_gather_8, uint8_t)
     from_bytes(NPUD_INT8, cells, data, count, distances, npud_portable_dfl_i8);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_u8(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint8_t)
+    NPUD_GATHER_CELLS(npud_avx2_gather_8, uint8_t)
     from_bytes(NPUD_UINT8, cells, data, count, distances, npud_portable_dfl_u8);
 }
 
 NPUD_AVX2 void npud_avx2_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint16_t)
+    NPUD_GATHER_CELLS(npud_gather_16, uint16_t)
     if (npud_all_differences_fit(NPUD_INT16, cells, count))
         from_reals(NPUD_INT16, cells, data, count, distances);
     else
@@ -307,7 +293,7 @@ NPUD_AVX2 void npud_avx2_dfl_i16(const npud_dfl_cell *cells, size_t count, float
 
 NPUD_AVX2 void npud_avx2_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER_WITH(gather_words, uint32_t)
+    NPUD_GATHER_CELLS(npud_avx2_gather_32, uint32_t)
     if (npud_all_differences_fit(NPUD_INT32, cells, count))
         from_reals(NPUD_INT32, cells, data, count, distances);
     else

@@ -3,6 +3,7 @@
 
 #ifdef NPUD_AVX2
 #include "../bounds.h"
+#include "gather.h"
 
 #define FN NPUD_AVX2 __attribute__((always_inline)) static inline
 #define FN_OUT NPUD_AVX2 __attribute__((noinline)) static
@@ -24,13 +25,6 @@
 #define SWAP_16(v) _mm256_or_si256(_mm256_slli_epi32(v, 16), _mm256_srli_epi32(v, 16))
 #define SWAP_8(v) _mm256_or_si256(_mm256_slli_epi16(v, 8), _mm256_srli_epi16(v, 8))
 
-FN void gather_8(void *to, const void *from, int32_t stride)
-{
-    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256i index = _mm256_mullo_epi32(lanes, _mm256_set1_epi32(stride));
-    _mm256_storeu_si256((__m256i *)to, _mm256_i32gather_epi32((const int *)from, index, 4));
-}
-
 #define NAME(x) x##_f32
 #define TYPE float
 #define DTYPE NPUD_FLOAT32
@@ -40,8 +34,7 @@ FN void gather_8(void *to, const void *from, int32_t stride)
 #define FOLD(falling, a, b) ((falling) ? _mm256_min_epu32(a, b) : _mm256_max_epi32(a, b))
 #define EQUAL(a, b) _mm256_cmpeq_epi32(a, b)
 #define FOLDS_EXACTLY 0
-#define GATHERS 1
-#define GATHER_ROW(to, p, stride) gather_8(to, p, stride)
+#define GATHER npud_avx2_gather_32
 #define SINGLE_HITS 3
 #define KEY_OF(v) (v)
 #define LOWEST INTEGERS(_mm256_set1_ps(-1.0f / 0.0f))
@@ -69,8 +62,7 @@ FN VEC largest_f32(VEC v)
 #define FOLD(falling, a, b) ((falling) ? _mm256_min_epu16(a, b) : _mm256_max_epi16(a, b))
 #define EQUAL(a, b) _mm256_cmpeq_epi16(a, b)
 #define FOLDS_EXACTLY 0
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_gather_16
 #define SINGLE_HITS 0
 #define KEY_OF(v) half_keys(v)
 #define LOWEST _mm256_set1_epi16(INT16_MIN)
@@ -111,8 +103,7 @@ FN VEC largest_f16(VEC v)
 #define FOLD(falling, a, b) ((void)(falling), _mm256_max_epi8(a, b))
 #define EQUAL(a, b) _mm256_cmpeq_epi8(a, b)
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_avx2_gather_8
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST _mm256_set1_epi8(INT8_MIN)
@@ -142,8 +133,7 @@ FN VEC largest_i8(VEC v)
 #define FOLD(falling, a, b) ((void)(falling), _mm256_max_epu8(a, b))
 #define EQUAL(a, b) _mm256_cmpeq_epi8(a, b)
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_avx2_gather_8
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST _mm256_setzero_si256()
@@ -173,8 +163,7 @@ FN VEC largest_u8(VEC v)
 #define FOLD(falling, a, b) ((void)(falling), _mm256_max_epi16(a, b))
 #define EQUAL(a, b) _mm256_cmpeq_epi16(a, b)
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_gather_16
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST _mm256_set1_epi16(INT16_MIN)
@@ -196,8 +185,7 @@ FN VEC largest_u8(VEC v)
 #define FOLD(falling, a, b) ((void)(falling), _mm256_max_epi32(a, b))
 #define EQUAL(a, b) _mm256_cmpeq_epi32(a, b)
 #define FOLDS_EXACTLY 1
-#define GATHERS 1
-#define GATHER_ROW(to, p, stride) gather_8(to, p, stride)
+#define GATHER npud_avx2_gather_32
 #define SINGLE_HITS 3
 #define KEY_OF(v) (v)
 #define LOWEST _mm256_set1_epi32(INT32_MIN)

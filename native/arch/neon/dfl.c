@@ -5,7 +5,7 @@
 #include "neon.h"
 
 #ifdef NPUD_NEON
-#include "../dfl_gather.h"
+#include "gather.h"
 #include "../portable/portable.h"
 
 #define FN __attribute__((always_inline)) static inline
@@ -194,31 +194,31 @@ FN void from_bytes(npud_dtype dtype, const npud_dfl_cell *cells, const void *con
 
 void npud_neon_dfl_f32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint32_t)
+    NPUD_GATHER_CELLS(npud_gather_32, uint32_t)
     from_reals(NPUD_FLOAT32, cells, data, count, distances);
 }
 
 void npud_neon_dfl_f16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint16_t)
+    NPUD_GATHER_CELLS(npud_gather_16, uint16_t)
     from_reals(NPUD_FLOAT16, cells, data, count, distances);
 }
 
 void npud_neon_dfl_i8(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint8_t)
+    NPUD_GATHER_CELLS(npud_neon_gather_8, uint8_t)
     from_bytes(NPUD_INT8, cells, data, count, distances, npud_portable_dfl_i8);
 }
 
 void npud_neon_dfl_u8(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint8_t)
+    NPUD_GATHER_CELLS(npud_neon_gather_8, uint8_t)
     from_bytes(NPUD_UINT8, cells, data, count, distances, npud_portable_dfl_u8);
 }
 
 void npud_neon_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint16_t)
+    NPUD_GATHER_CELLS(npud_gather_16, uint16_t)
     if (npud_all_differences_fit(NPUD_INT16, cells, count))
         from_reals(NPUD_INT16, cells, data, count, distances);
     else
@@ -227,7 +227,7 @@ void npud_neon_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distanc
 
 void npud_neon_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
-    NPUD_GATHER(uint32_t)
+    NPUD_GATHER_CELLS(npud_gather_32, uint32_t)
     if (npud_all_differences_fit(NPUD_INT32, cells, count))
         from_reals(NPUD_INT32, cells, data, count, distances);
     else

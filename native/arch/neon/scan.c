@@ -3,6 +3,7 @@
 
 #ifdef NPUD_NEON
 #include "../bounds.h"
+#include "gather.h"
 
 /* Loads that compilers may pair, unlike vld1q. */
 typedef uint32x4_t __attribute__((aligned(1), may_alias)) unaligned_vector;
@@ -42,8 +43,7 @@ typedef uint32x4_t __attribute__((aligned(1), may_alias)) unaligned_vector;
 #define FOLD(falling, a, b) ((falling) ? vminq_u32(a, b) : OF_S32(vmaxq_s32(S32(a), S32(b))))
 #define EQUAL(a, b) vceqq_u32(a, b)
 #define FOLDS_EXACTLY 0
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_gather_32
 #define SINGLE_HITS 2
 #define KEY_OF(v) (v)
 #define LOWEST OF_F32(vdupq_n_f32(-1.0f / 0.0f))
@@ -65,8 +65,7 @@ typedef uint32x4_t __attribute__((aligned(1), may_alias)) unaligned_vector;
 #define FOLD(falling, a, b) ((falling) ? OF_U16(vminq_u16(U16(a), U16(b))) : OF_S16(vmaxq_s16(S16(a), S16(b))))
 #define EQUAL(a, b) OF_U16(vceqq_u16(U16(a), U16(b)))
 #define FOLDS_EXACTLY 0
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_gather_16
 #define SINGLE_HITS 0
 #define KEY_OF(v) half_keys(v)
 #define LOWEST OF_S16(vdupq_n_s16(INT16_MIN))
@@ -100,8 +99,7 @@ FN VEC half_keys(VEC halves)
 #define FOLD(falling, a, b) ((void)(falling), OF_S8(vmaxq_s8(S8(a), S8(b))))
 #define EQUAL(a, b) OF_U8(vceqq_s8(S8(a), S8(b)))
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_neon_gather_8
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST OF_S8(vdupq_n_s8(INT8_MIN))
@@ -123,8 +121,7 @@ FN VEC half_keys(VEC halves)
 #define FOLD(falling, a, b) ((void)(falling), OF_U8(vmaxq_u8(U8(a), U8(b))))
 #define EQUAL(a, b) OF_U8(vceqq_u8(U8(a), U8(b)))
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_neon_gather_8
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST OF_U8(vdupq_n_u8(0))
@@ -146,8 +143,7 @@ FN VEC half_keys(VEC halves)
 #define FOLD(falling, a, b) ((void)(falling), OF_S16(vmaxq_s16(S16(a), S16(b))))
 #define EQUAL(a, b) OF_U16(vceqq_s16(S16(a), S16(b)))
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_gather_16
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST OF_S16(vdupq_n_s16(INT16_MIN))
@@ -169,8 +165,7 @@ FN VEC half_keys(VEC halves)
 #define FOLD(falling, a, b) ((void)(falling), OF_S32(vmaxq_s32(S32(a), S32(b))))
 #define EQUAL(a, b) vceqq_s32(S32(a), S32(b))
 #define FOLDS_EXACTLY 1
-#define GATHERS 0
-#define GATHER_ROW(to, p, stride) ((void)0)
+#define GATHER npud_gather_32
 #define SINGLE_HITS 0
 #define KEY_OF(v) (v)
 #define LOWEST OF_S32(vdupq_n_s32(INT32_MIN))
