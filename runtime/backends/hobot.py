@@ -7,6 +7,7 @@ come as SystemError with the reason as __cause__; `validShape` and `alignedShape
 
 from __future__ import annotations
 
+import copy
 import importlib
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from npud.errors import BackendUnavailable, InferenceError, ModelError, NpudErro
 from postprocess.tensor import Layout, Quantization, TensorSpec
 from runtime import compat
 from runtime.backends.base import BackendOptions, check_inputs
+from runtime.backends.guard import OutputGuard
 from runtime.models import hobot as file_reader
 from runtime.models.bounds import MAX_DIMENSIONS
 
@@ -69,6 +71,8 @@ class HobotBackend:
             said, file = (", ".join(map(str, specs)) for specs in (self.outputs, info.outputs))
             raise ModelError(f"model {path}: expected outputs {file}, as the file says, got {said}")
 
+        self._guard = OutputGuard(path, self.inputs, self.outputs)
+
     @classmethod
     def probe(cls) -> str:
         """Say which binding it is."""
@@ -89,6 +93,7 @@ class HobotBackend:
             said = ", ".join(map(str, self.outputs))
             got = ", ".join(f"{list(result.shape)} {result.dtype}" for result in results)
             raise InferenceError(f"model {self._path}: expected outputs {said}, got {got}")
+        self._guard.check(tensors, results)
         return results
 
     def duplicate(self, core: int | None = None) -> HobotBackend:
@@ -99,8 +104,8 @@ class HobotBackend:
         """
         if self._model is None:
             raise InferenceError(f"model {self._path}: the backend is closed")
-        twin = HobotBackend.__new__(HobotBackend)
-        twin.__dict__.update(self.__dict__)
+        twin = copy.copy(self)
+        twin._guard = OutputGuard(self._path, self.inputs, self.outputs)
         return twin
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from runtime.backends import BACKENDS
 from runtime.backends.base import Backend, BackendOptions
 from runtime.models import recording
 from tests.board import stub_tensors
+from tests.board.dnn_tensors import write_tensors
 from tests.conftest import ROOT
-from tests.models.build import rknn_heads
+from tests.models.build import bin_heads, rknn_heads
 
 ON_BOARD = platform.machine() == "aarch64"
 STUB = ROOT / "tests/board/stub_rknnrt.c"
+GREY = 100
 Open = Callable[..., Backend]
 
 
@@ -65,15 +68,17 @@ def stub(stub_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 def rknn_model(folder: Path) -> Path:
-    """A small .rknn and its side file with noise for every input."""
+    """A small .rknn and its side file: noise for any input, other noise for a grey one."""
     model = folder / "m.rknn"
     model.write_bytes(rknn_heads())
     info = models.describe(model)
-    noise = np.random.default_rng(1)
-    arrays = [noise.integers(-128, 128, spec.shape, np.int8) for spec in info.outputs]
-    stub_tensors.write(
-        folder / "m.tensors", info.inputs, info.outputs, [(stub_tensors.ANY, arrays)]
-    )
+    grey = np.full(info.inputs[0].shape, GREY, np.uint8)
+    frames = []
+    for seed, wanted in enumerate((stub_tensors.ANY, stub_tensors.checksum(grey))):
+        noise = np.random.default_rng(seed)
+        arrays = [noise.integers(-128, 128, spec.shape, np.int8) for spec in info.outputs]
+        frames.append((wanted, arrays))
+    stub_tensors.write(folder / "m.tensors", info.inputs, info.outputs, frames)
     return model
 
 
@@ -81,9 +86,10 @@ def _recording(folder: Path) -> Path:
     model = folder / "m.rknn"
     model.write_bytes(rknn_heads())
     info = models.describe(model)
+    inputs = [replace(spec, dtype=np.dtype(np.uint8), quantization=None) for spec in info.inputs]
     arrays = [np.zeros(spec.shape, spec.dtype) for spec in info.outputs]
     path = folder / "m.npz"
-    recording.save(path, info.inputs, info.outputs, [arrays, arrays])
+    recording.save(path, inputs, info.outputs, [arrays, arrays])
     return path
 
 
@@ -94,11 +100,22 @@ def _onnx(_folder: Path) -> Path:
     return bundled.MODEL
 
 
+def _bin_model(folder: Path) -> Path:
+    """A small .bin and its tensors, noise."""
+    model = folder / "m.bin"
+    model.write_bytes(bin_heads())
+    info, noise = models.describe(model), np.random.default_rng(0)
+    outputs = {s.name: noise.random(s.shape, np.float32) - 4 for s in info.outputs}
+    write_tensors(folder / "m.tensors", (64, 64), outputs)
+    return model
+
+
 MODELS: dict[str, Callable[[Path], Path]] = {
     "onnx": _onnx,
     "replay": _recording,
     "librknnrt": rknn_model,
     "rknnlite": rknn_model,
+    "hobot": _bin_model,
 }
 
 
@@ -114,6 +131,9 @@ def opener(
         if name in ("librknnrt", "rknnlite"):
             request.getfixturevalue("stub")
             monkeypatch.setenv("STUB_TENSORS", str(tmp_path / "m.tensors"))
+        if name == "hobot":
+            pytest.importorskip("hobot_dnn_rdkx5.pyeasy_dnn", reason="pyeasy_dnn is for aarch64")
+            monkeypatch.setenv("STUB_DNN_TENSORS", str(tmp_path / "m.tensors"))
         path = MODELS[name](tmp_path)
 
         def opened(options: BackendOptions | None = None) -> Backend:

@@ -69,7 +69,7 @@ WRONG: dict[str, tuple[Callable[[np.ndarray], object], str]] = {
     "nothing": (lambda good: None, r"expected 1 inputs, got 0"),
     "two": (lambda good: [good, good], r"expected 1 inputs, got 2"),
     "shape": (lambda good: [good[:, :-1]], r"expected input \S+ \[.*\] \w+, got \["),
-    "channels first or last": (lambda good: [np.moveaxis(good, 3, 1)], "expected input"),
+    "channels first or last": (lambda good: [np.moveaxis(good, -1, 1)], "expected input"),
     "one dimension less": (lambda good: [good[0]], "expected input"),
     "dtype": (lambda good: [good.astype(np.float64)], "got .* float64"),
     "strides": (lambda good: [np.repeat(good, 2, axis=2)[:, :, ::2]], "not C-contiguous"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import struct
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -28,14 +27,13 @@ from runtime.frame import Frame
 from runtime.preprocess import InputSpec, Preprocessor
 from runtime.scenes import Street
 from tests.board.build_native import GCC
+from tests.board.dnn_tensors import write_tensors
 from tests.board.machine import DEFAULT_CPU, Board
 from tests.board.requirements import PYTHON, run
 from tests.models import build
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("NPUD_SHARED", HERE.parents[2] / "shared"))
-TYPES = {"float32": 13, "int32": 14}  # libdnn's numbers
-NHWC = 0
 SCENE = (2, 40)  # seed and frame of the generated street, which shows several things
 RDK = {
     "proc/device-tree/model": "D-Robotics RDK X5 V1.0\0",
@@ -109,24 +107,6 @@ def _compile_libraries(board: Board, hobot: Path, lib: Path) -> None:
             (lib / name).symlink_to("libempty.so")
 
 
-def write_tensors(
-    path: Path,
-    size: tuple[int, int],
-    outputs: Mapping[str, np.ndarray],
-    scales: Mapping[str, Sequence[float]] | None = None,
-) -> Path:
-    """What stub_dnn.c serves: outputs in NHWC, and a scale per channel for integers."""
-    data = b"NPUDSTUB" + struct.pack("<3i", *size, len(outputs))
-    for name, array in outputs.items():
-        own = (scales or {}).get(name, ())
-        kind = TYPES[array.dtype.name]
-        data += struct.pack("<64s4i", name.encode(), kind, NHWC, len(own), array.ndim)
-        data += struct.pack("<4i", *array.shape) + struct.pack("<i", array.nbytes)
-        data += struct.pack(f"<{len(own)}f", *own) + array.tobytes()
-    path.write_bytes(data)
-    return path
-
-
 def bundled_case(folder: Path, *, integers: bool = False) -> Case:
     """The bundled model as if hb_mapper had converted it, on a picture of the generated street."""
     seed, number = SCENE
@@ -182,8 +162,8 @@ def run_x5(board: Board, tree: Path) -> list[X5Result]:
 def _backend_tests(x5: Board, tree: Path, folder: Path) -> X5Result:
     result = X5Result("hobot")
     arguments = ["-m", "pytest", "--durations=12", "-o", "timeout=60", "-p", "no:cacheprovider"]
-    extra = {"NPUD_X5": str(folder)}
-    process = x5.popen([*arguments, "tests/board/on_x5.py"], tree, extra=extra)
+    arguments += ["tests/board/on_x5.py", "tests/backends", "-k", "on_x5 or hobot"]
+    process = x5.popen(arguments, tree, extra={"NPUD_X5": str(folder)})
     result.output, _ = process.communicate()
     result.ok = process.returncode == 0
     result.text = (result.output.strip().splitlines() or ["no output"])[-1]
