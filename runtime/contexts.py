@@ -51,7 +51,8 @@ def _remote(
     detectors: list[AnyDetector] = []
     while len(detectors) < chip.contexts:
         lanes = min(per_process, chip.contexts - len(detectors))
-        supervisor = Supervisor(settings, lanes, limits)
+        core = len(detectors) if chip.contexts > 1 else None
+        supervisor = Supervisor({**settings, "core": core}, lanes, limits)
         stack.callback(supervisor.close)
         supervisor.start()
         log.info("worker %d: %d contexts", supervisor.pid, lanes)

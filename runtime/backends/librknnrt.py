@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from npud.errors import InferenceError, ModelError
+from npud.errors import BackendUnavailable, InferenceError, ModelError
 from runtime import compat
 from runtime.backends import rknn_api as api
 from runtime.backends.base import BackendOptions, VersionCheck, check_inputs
@@ -37,7 +37,10 @@ class LibrknnrtBackend:
 
     def __init__(self, path: Path, options: BackendOptions) -> None:
         self._model = _Model(path, options.version_check)
-        self._open(self._model.first, options.core)
+        try:
+            self._open(self._model.first, options.core)
+        except InferenceError as error:
+            raise ModelError(str(error)) from None
 
     @classmethod
     def probe(cls) -> str:
@@ -126,6 +129,11 @@ class _Model:
         handle = ctypes.c_uint64()
         data = path.read_bytes()
         code = self.library.code("rknn_init", byref(handle), data, len(data), 0, None)
+        if code == api.DEVICE_UNAVAILABLE:
+            raise BackendUnavailable(
+                f"backend librknnrt: expected an NPU, rknn_init returned {api.meaning(code)}; "
+                "remedy: `npud doctor` shows the driver and the rights on its device"
+            )
         if code:
             raise ModelError(
                 f"model {path}: rknn_init returned {api.meaning(code)}; {_made_for(self.info)}"

@@ -24,10 +24,11 @@ REMEDY = (
     "install librknnrt.so of the version of the rknn-toolkit2 that made the model, from "
     "github.com/airockchip/rknn-toolkit2 (rknpu2/runtime/Linux/librknn_api/aarch64), to /usr/lib"
 )
+DEVICE_UNAVAILABLE = -3
 MEANINGS = {
     -1: "failed",
     -2: "timed out",
-    -3: "the NPU is not available",
+    DEVICE_UNAVAILABLE: "the NPU is not available",
     -4: "out of memory",
     -5: "a parameter is invalid",
     -6: "the model is invalid, or of a version that this library does not know",

@@ -53,8 +53,9 @@ def main() -> None:
 def _load(settings: dict[str, Any], contexts: int) -> list[Detector]:
     model = msgspec.convert(settings["model"], config.Model)
     chip = msgspec.convert(settings["backend"], config.Backend)
-    first = Detector(read_model(model), model, chip, 0 if contexts > 1 else None)
-    detectors = [first, *(first.duplicate(core) for core in range(1, contexts))]
+    core: int | None = settings["core"]  # of the first context; None where there is only one
+    first = Detector(read_model(model), model, chip, core)
+    detectors = [first, *(first.duplicate((core or 0) + n) for n in range(1, contexts))]
     for detector in detectors:
         detector.detect(Frame(WARM_UP))  # the first is slow, and its failure is the model's
     return detectors
