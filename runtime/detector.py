@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from npud.detections import Detections
 from npud.errors import ConfigError, InferenceError, ModelError
 from postprocess.decoder import make_decoder
-from postprocess.detect_head import recognise
 from postprocess.options import Options
-from postprocess.plan import Activation, HeadPlan, Hints
-from postprocess.tensor import TensorSpec
 from runtime import bundled, config, models
 from runtime.backends import open_backend
 from runtime.backends.base import Backend, BackendOptions
 from runtime.frame import Frame
 from runtime.models import manifest as manifests
+from runtime.models.heads import hints_of, plan_with_labels
 from runtime.models.info import ModelInfo
 from runtime.models.manifest import Manifest
 from runtime.preprocess import InputSpec, Preprocessor
+from runtime.scenes import Street
 
-T = TypeVar("T")
 NV12_PAD = 127  # what D-Robotics' model zoo pads with (it says grey, and gets blue)
-LAST_OPS: dict[str, Activation] = {
-    "Sigmoid": "probabilities",
-    "Conv": "logits",
-    "Gemm": "logits",
-    "MatMul": "logits",
-    "Add": "logits",
-    "BatchNormalization": "logits",
-}
+CANARY = (2, (1280, 720))  # seed and size of the generated street that a mute model is shown
+CANARY_FRAME = 90
 
 
 @dataclass(frozen=True)
@@ -92,9 +84,16 @@ class Detector:
         self.backend = open_backend(chip.name, files.path, _backend_options(chip, size, core))
         try:
             self.input = _input_spec(files, self.backend)
-            self.plan = _plan(files, self.backend, self.input.size)
             self._options = _options(files, settings)
             self._preprocess = Preprocessor(self.input)
+            self.plan = plan_with_labels(
+                files.info,
+                self.backend.outputs,
+                self.input.size,
+                hints_of(files.manifest),
+                len(files.labels),
+                self._canary,
+            )
             self._decode = make_decoder(self.plan, self.backend.outputs, self._options)
         except ModelError as error:
             self.backend.close()
@@ -118,6 +117,11 @@ class Detector:
         return found, Timing(
             (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
         )
+
+    def _canary(self) -> list[NDArray[Any]]:
+        """The model's outputs for a picture with something in it."""
+        pixels, _ = Street(*CANARY).frame(CANARY_FRAME)
+        return self.backend.infer([self._preprocess(Frame(pixels))[0]])
 
     def duplicate(self, core: int | None = None) -> Detector:
         """Make another one on the same weights, for another thread, on the given NPU core."""
@@ -189,45 +193,6 @@ def _fed_as_bytes(files: ModelFiles, name: str, given: dict[str, Any]) -> dict[s
                 f"got {list(said)}"
             )
     return {"std": (1.0, 1.0, 1.0)} | given
-
-
-def _plan(files: ModelFiles, backend: Backend, size: tuple[int, int]) -> HeadPlan:
-    manifest, outputs = files.manifest, backend.outputs
-    hints = Hints(head=manifest.head, activation=manifest.activation, anchors=manifest.anchors)
-    if manifest.activation:
-        hints = dataclasses.replace(hints, activation_evidence="the manifest says so")
-    else:
-        hints = _read_activation(files, outputs, size, hints)
-    return _recognise(files, outputs, size, hints)
-
-
-def _recognise(
-    files: ModelFiles, outputs: tuple[TensorSpec, ...], size: tuple[int, int], hints: Hints
-) -> HeadPlan:
-    """Recognise the head with the number of labels as a hint; a wrong number is its own error."""
-    labels = len(files.labels)
-    if not labels:
-        return recognise(outputs, size, hints)
-    try:
-        return recognise(outputs, size, dataclasses.replace(hints, num_classes=labels))
-    except ModelError:
-        plan = recognise(outputs, size, hints)  # raises again where labels are not the reason
-    raise ModelError(f"expected {plan.num_classes} labels, as the head has classes, got {labels}")
-
-
-def _read_activation(
-    files: ModelFiles, outputs: tuple[TensorSpec, ...], size: tuple[int, int], hints: Hints
-) -> Hints:
-    """Look in the graph for what the class outputs come from; hints unchanged where it is mute."""
-    roles = _recognise(files, outputs, size, dataclasses.replace(hints, activation="probabilities"))
-    if roles.head in ("flat", "end2end"):  # probabilities by definition
-        return hints
-    origins = [files.info.origins.get(outputs[level.cls].name) for level in roles.levels]
-    ops = {origin.op if origin else "" for origin in origins}
-    if len(ops) != 1 or (op := ops.pop()) not in LAST_OPS:
-        return hints
-    evidence = f"the class outputs come from a {op} in the graph"
-    return dataclasses.replace(hints, activation=LAST_OPS[op], activation_evidence=evidence)
 
 
 def _options(files: ModelFiles, settings: config.Model) -> Options:

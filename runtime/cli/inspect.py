@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,14 +10,13 @@ import click
 import msgspec
 
 from npud.errors import ModelError
-from postprocess.plan import Hints
 from runtime import bundled, models
 from runtime.cli._inspect import as_text
 from runtime.cli._inspect_json import as_json
 from runtime.models import findings
 from runtime.models import manifest as manifests
 from runtime.models.finding import TARGETS, Subject
-from runtime.models.heads import plan_of
+from runtime.models.heads import hints_of, input_size, plan_of
 from runtime.models.manifest import Manifest
 
 
@@ -54,12 +54,12 @@ def read_subject(path: Path, target: str = "") -> Subject:
     beside = manifests.beside(path)
     manifest = manifests.read(beside) if beside.is_file() else Manifest()
     labels = manifest.labels if manifest.labels is not None else info.labels
-    said = "the manifest says so" if manifest.activation else ""
     refusal = ""
     for count in (len(labels) or None, None):  # a wrong number of labels is a finding of its own
-        hints = Hints(manifest.head, manifest.activation, said, count, anchors=manifest.anchors)
+        hints = dataclasses.replace(hints_of(manifest), num_classes=count)
         try:
-            plan = plan_of(info, manifest.input.size, hints)
+            size = input_size(info, manifest.input.size)
+            plan = plan_of(info, info.outputs, size, hints)
             return Subject(info, labels, target, plan, stated=_stated(manifest))
         except ModelError as error:
             refusal = refusal or str(error)

@@ -7,12 +7,15 @@ floats without a calibrated range, nothing is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from postprocess.plan import Activation
+from postprocess.plan import Activation, HeadPlan
 from postprocess.tensor import TensorSpec
+from postprocess.views import cells_first, dequantize
 from runtime.models.info import Grid, ModelInfo, OutputOrigin
 
 # The graph's last operation before a class output.
@@ -64,6 +67,27 @@ def from_origin(origin: OutputOrigin | None) -> Verdict:
     if origin is None:
         return None, ""
     return LAST_OPS.get(origin.op), origin.evidence
+
+
+def from_values(
+    plan: HeadPlan, outputs: Sequence[TensorSpec], tensors: Sequence[NDArray[Any]]
+) -> Verdict:
+    """Judge the class outputs by what they hold after one canary inference.
+
+    `plan` says where the classes are; its own activation is not looked at.
+    """
+    values = []
+    for level in plan.levels:
+        spec = outputs[level.cls]
+        stored = cells_first(tensors[level.cls], level, spec, level.cls_channel, plan.num_classes)
+        values.append(dequantize(stored, spec, level.cls_channel).ravel())
+    joined = np.concatenate(values)
+    finite = joined[np.isfinite(joined)]
+    if not len(finite) or finite.min() == finite.max():
+        return None, "a canary picture gave nothing but one value, or none that is finite"
+    low, high = float(finite.min()), float(finite.max())
+    kind: Activation = "probabilities" if low >= -0.01 and high <= 1.01 else "logits"
+    return kind, f"on a canary picture the class outputs hold {low:.3g} to {high:.3g}"
 
 
 def of_outputs(info: ModelInfo, names: Iterable[str], grids: bool = True) -> Verdict:
