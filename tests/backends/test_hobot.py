@@ -18,6 +18,8 @@ from npud.errors import BackendUnavailable, InferenceError, ModelError
 from runtime.backends import open_backend
 from runtime.backends.base import Backend, BackendOptions
 from runtime.backends.hobot import HobotBackend
+from tests.board import x5_faults
+from tests.conftest import ROOT
 from tests.models import build
 
 PICTURE = np.zeros((1, 96, 64), np.uint8)
@@ -144,8 +146,9 @@ def test_no_binding_and_one_that_misses_a_library(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(np, "__version__", "1.26.4")
-    monkeypatch.setitem(sys.modules, "hobot_dnn", None)
-    monkeypatch.setitem(sys.modules, "hobot_dnn_rdkx5", None)
+    for package in ("hobot_dnn", "hobot_dnn_rdkx5"):
+        for name in (package, f"{package}.pyeasy_dnn"):
+            monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
         BackendUnavailable, match="neither hobot_dnn nor hobot_dnn_rdkx5 is install"
     ):
@@ -154,6 +157,15 @@ def test_no_binding_and_one_that_misses_a_library(
     (tmp_path / "hobot_dnn/__init__.py").touch()
     (tmp_path / "hobot_dnn/pyeasy_dnn.py").write_text("raise ImportError('libdnn.so: cannot open')")
     monkeypatch.delitem(sys.modules, "hobot_dnn")
+    monkeypatch.delitem(sys.modules, "hobot_dnn.pyeasy_dnn")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BackendUnavailable, match=r"got: libdnn\.so: cannot open; remedy"):
         HobotBackend.probe()
+
+
+def test_the_page_shows_what_the_emulated_board_shows() -> None:
+    page = ROOT / "docs/faults.md"
+    if not page.exists():
+        pytest.skip("the page is not copied to the board")
+    shown = page.read_text().partition("## D-Robotics")[2].splitlines()
+    assert [line for line in shown if line in x5_faults.rows()] == x5_faults.rows()

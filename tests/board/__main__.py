@@ -1,7 +1,8 @@
 """Run tests on the emulated board: python -m tests.board.
 
---part NAME…     what to run (default: all): postprocess, the kernels; hobot, the vendor's binding
-                 for the RDK X5 over a stand-in for its library, and the daemon with it
+--part NAME…     what to run (default: all): postprocess, the kernels; hobot and rknn, the vendors'
+                 bindings for the RDK X5 and the RK3588 over stand-ins for their libraries, and the
+                 daemon with them
 --cpu NAME…      CPUs to emulate; default: cortex-a76 (RK3588's large cores) and cortex-a53 (RDK X3,
                  small cores: no dot product, no half precision), side by side
 --run ARGUMENTS  run the board's Python with these arguments instead, in a copy of the tree
@@ -20,6 +21,7 @@ from pathlib import Path
 from tests.board.build_native import build_extension, compiler_version, copy_tree
 from tests.board.machine import Board, get_board
 from tests.board.requirements import BoardError, NoEmulatorError, in_ci
+from tests.board.rk3588 import run_rk3588
 from tests.board.x5 import run_x5
 
 # CPU: most examples of a hypothesis test, how many there are is said where the test stands
@@ -35,7 +37,8 @@ PYTEST = (
     "tests.board.pytest_limits",
 )
 TESTS = "tests/postprocess"
-PARTS = ("postprocess", "hobot")
+BOARDS = {"hobot": run_x5, "rknn": run_rk3588}
+PARTS = ("postprocess", *BOARDS)
 
 
 @dataclass
@@ -70,7 +73,8 @@ def main() -> int:
             if options.run is None:
                 print(f"board: aarch64 Debian CPython under qemu; {compiler_version()}")
                 failed = "postprocess" in options.part and run_tests(board, tree, options.cpu)
-                failed |= "hobot" in options.part and run_hobot(board, tree)
+                for part in (name for name in BOARDS if name in options.part):
+                    failed |= run_board(part, board, tree)
                 return int(failed)
             command = board.command(options.run, options.cpu[0])
             return subprocess.call(command, cwd=tree, env=board.environment(tree))
@@ -98,9 +102,9 @@ def run_tests(board: Board, tree: Path, cpus: list[str]) -> int:
     return int(any(result.code for result in results))
 
 
-def run_hobot(board: Board, tree: Path) -> int:
-    """Run everything on the emulated RDK X5; 0 if all is as it should be."""
-    results = run_x5(board, tree)
+def run_board(part: str, board: Board, tree: Path) -> int:
+    """Run everything on the emulated RDK X5 or RK3588; 0 if all is as it should be."""
+    results = BOARDS[part](board, tree)
     for result in results:
         if not result.ok:
             print(f"\n---- {result.name}\n{result.output}")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.board.machine import Board
+from tests.board.machine import DEFAULT_CPU, Board
+from tests.board.requirements import PYTHON
 
 
-def overlay(board: Board, folder: Path, files: Mapping[str, bytes | Path]) -> Board:
+class ScriptedBoard(Board):
+    """A board whose Python can start itself again, as the daemon's workers need: by a script."""
+
+    def command(self, arguments: Sequence[str], cpu: str, plugin: str | None = None) -> list[str]:
+        """The host's command line that runs the board's Python; `cpu` is fixed."""
+        return [str(self.folder / "python"), *map(str, arguments)]
+
+
+def overlay(board: Board, folder: Path, files: Mapping[str, bytes | Path]) -> ScriptedBoard:
     """Make `folder` a board like `board`, with `files` (path below its root: content or file)."""
     for name, content in files.items():
         target = folder / "root" / name
@@ -20,7 +29,11 @@ def overlay(board: Board, folder: Path, files: Mapping[str, bytes | Path]) -> Bo
             target.write_bytes(content)
     _link(board.root, folder / "root")
     (folder / "site").symlink_to(board.site)
-    return Board(folder)
+    root, script = folder / "root", folder / "python"
+    emulator = f'qemu-aarch64 -cpu {DEFAULT_CPU} -0 "$0" -L {root} -E PYTHONHOME={root}/usr'
+    script.write_text(f'#!/bin/sh\nexec {emulator} {root}/usr/bin/python{PYTHON} "$@"\n')
+    script.chmod(0o755)
+    return ScriptedBoard(folder)
 
 
 def _link(below: Path, over: Path) -> None:

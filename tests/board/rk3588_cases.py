@@ -10,9 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from npud.detections import Detections
 from postprocess.tensor import Quantization, TensorSpec
 from runtime import bundled, models
 from runtime.backends.base import BackendOptions
+from runtime.config import Backend as Chip
+from runtime.config import Model
+from runtime.detector import Detector, read_model
 from runtime.frame import Frame
 from runtime.preprocess import InputSpec, Preprocessor
 from runtime.scenes import Street
@@ -35,6 +39,12 @@ class Case:
     model: Path
     tensors: Path
     pictures: tuple[Path, ...]
+    expected: tuple[Path, ...]  # per picture, the float model's detections (.npz)
+
+    def detections(self, number: int) -> Detections:
+        """What the float model finds in a picture."""
+        found = np.load(self.expected[number])
+        return Detections(found["boxes"], found["scores"], found["class_ids"])
 
 
 def make_cases(folder: Path) -> dict[str, Case]:
@@ -42,7 +52,8 @@ def make_cases(folder: Path) -> dict[str, Case]:
     cases = {"street": _street(folder)}
     if (SHARED / REAL).is_file():
         cases["bus"] = _bus(folder)
-    texts = {n: [str(c.model), str(c.tensors), *map(str, c.pictures)] for n, c in cases.items()}
+    texts = {name: [[str(c.model), str(c.tensors)], [*map(str, c.pictures)],
+                    [*map(str, c.expected)]] for name, c in cases.items()}  # fmt: skip
     (folder / "cases.json").write_text(json.dumps(texts))
     return cases
 
@@ -50,7 +61,8 @@ def make_cases(folder: Path) -> dict[str, Case]:
 def read_cases(folder: Path) -> dict[str, Case]:
     """What make_cases wrote on the host."""
     texts = json.loads((folder / "cases.json").read_text())
-    return {n: Case(Path(m), Path(t), tuple(map(Path, p))) for n, (m, t, *p) in texts.items()}
+    paths = {name: [tuple(map(Path, part)) for part in parts] for name, parts in texts.items()}
+    return {n: Case(*files, pictures, found) for n, (files, pictures, found) in paths.items()}
 
 
 def _street(folder: Path) -> Case:
@@ -80,7 +92,17 @@ def _street(folder: Path) -> Case:
               for s, r in zip(sums, results)]  # fmt: skip
     side = folder / "street.tensors"
     stub_tensors.write(side, models.describe(model).inputs, outputs, frames)
-    return Case(model, side, tuple(pictures))
+    expected = [_detect(picture, Model()) for picture in pictures]
+    return Case(model, side, tuple(pictures), tuple(expected))
+
+
+def _detect(picture: Path, settings: Model) -> Path:
+    """Detections of a float model on onnxruntime."""
+    detector = Detector(read_model(settings), settings, Chip())
+    found, _ = detector.detect(Frame(cv2.imread(str(picture))))
+    path = picture.with_suffix(".npz")
+    np.savez(path, boxes=found.boxes, scores=found.scores, class_ids=found.class_ids)
+    return path
 
 
 def _bus(folder: Path) -> Case:
@@ -96,7 +118,8 @@ def _bus(folder: Path) -> Case:
     side = folder / "bus.tensors"
     frame = (stub_tensors.checksum(tensor), arrays)
     stub_tensors.write(side, info.inputs, info.outputs, [frame])
-    return Case(SHARED / REAL, side, (picture,))
+    expected = _detect(picture, Model(path=str(SHARED / "models/yolov8n.onnx")))
+    return Case(SHARED / REAL, side, (picture,), (expected,))
 
 
 def _quantized(spec: TensorSpec, arrays: list[np.ndarray]) -> TensorSpec:
