@@ -67,10 +67,9 @@ class HobotBackend:
         self._lock = threading.Lock()  # shared by duplicates: one input buffer for all
         self._arguments = {"core_id": options.core_id, "priority": options.priority}
         self.inputs, self.outputs = self._call(ModelError, "properties", self._specs)
-        if not _agree(self.outputs, info.outputs):
-            said, file = (", ".join(map(str, specs)) for specs in (self.outputs, info.outputs))
-            raise ModelError(f"model {path}: expected outputs {file}, as the file says, got {said}")
-
+        if (differs := _difference(self.outputs, info.outputs)) or len(self.inputs) != 1:
+            differs = differs or f"expected one input, a picture, got {len(self.inputs)}"
+            raise ModelError(f"model {path}: {differs}")
         self._guard = OutputGuard(path, self.inputs, self.outputs)
 
     @classmethod
@@ -155,17 +154,24 @@ def _output(tensor: Any) -> TensorSpec:
     return TensorSpec(tensor.name, shape, dtype, layout, quantization)
 
 
-def _agree(outputs: Sequence[TensorSpec], file: Sequence[TensorSpec]) -> bool:
-    """Whether the binding and the file name the same tensors, with the same scales."""
+def _difference(outputs: Sequence[TensorSpec], file: Sequence[TensorSpec]) -> str:
+    """Where the binding says something else than the file, in words; "" if nowhere."""
     known = {spec.name: spec for spec in file}
-    return {spec.name for spec in outputs} == set(known) and all(
-        (spec.shape, spec.dtype) == (known[spec.name].shape, known[spec.name].dtype)
-        and _same_scale(spec.quantization, known[spec.name].quantization)
-        for spec in outputs
-    )
+    if {spec.name for spec in outputs} != set(known):
+        got = ", ".join(repr(spec.name) for spec in outputs) or "none"
+        return f"expected outputs {', '.join(known)}, as the file says, got {got}"
+    for spec in outputs:
+        expected = known[spec.name]
+        if (spec.shape, spec.dtype) != (expected.shape, expected.dtype):
+            got = f"{list(spec.shape)} {spec.dtype}"
+            return f"expected output {expected}, as the file says, got {got}"
+        ours, theirs = _scales(spec), _scales(expected)
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, 1e-3):
+            shown = (f"{s.size} up to {s.max(initial=0):.4g}" for s in (theirs, ours))
+            return f"output {spec.name}: expected scales {' in the file, got '.join(shown)}"
+    return ""
 
 
-def _same_scale(got: Quantization | None, file: Quantization | None) -> bool:
-    if got is None or file is None:
-        return got is file
-    return got.scale.shape == file.scale.shape and np.allclose(got.scale, file.scale, 1e-3)
+def _scales(spec: TensorSpec) -> NDArray[np.float32]:
+    scale = spec.quantization.scale if spec.quantization else np.zeros(0, np.float32)
+    return scale.reshape(-1)

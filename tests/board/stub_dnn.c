@@ -88,7 +88,7 @@ API const char *hbDNNGetVersion(void)
     return "1.24.5_(3.15.55 HBRT)";
 }
 
-static int inferences;
+static int inferences; /* since the last model was loaded */
 
 /* The number behind NAME= of STUB_DNN_FAULT, 1 for a bare NAME, 0 where it is not there. */
 static int fault(const char *name)
@@ -140,6 +140,7 @@ API int hbDNNInitializeFromFiles(void **handle, const char **files, int32_t coun
     fclose(file);
     strcpy(model->name, "stub");
     model->names[0] = model->name;
+    inferences = 0;
     *handle = model;
     return 0;
 }

@@ -161,7 +161,8 @@ def run_x5(board: Board, tree: Path) -> list[X5Result]:
 
 def _backend_tests(x5: Board, tree: Path, folder: Path) -> X5Result:
     result = X5Result("hobot")
-    arguments = ["-m", "pytest", "--durations=12", "-o", "timeout=60", "-p", "no:cacheprovider"]
+    arguments = ["-m", "pytest", "-o", "timeout=60", "-p", "no:cacheprovider"]
+    arguments += ["-p", "no:faulthandler"]  # crashes are part of it
     arguments += ["tests/board/on_x5.py", "tests/backends", "-k", "on_x5 or hobot"]
     process = x5.popen(arguments, tree, extra={"NPUD_X5": str(folder)})
     result.output, _ = process.communicate()
