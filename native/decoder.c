@@ -77,6 +77,23 @@ static int set_thresholds(npud_decoder *d, npud_view *view, int channels)
     return 0;
 }
 
+static void init_dfl(const npud_decoder *d, npud_level *level)
+{
+    const npud_tensor *tensor = &d->tensors[level->box.tensor];
+    int channels = 4 * level->bins;
+    level->box_is_even = npud_even_channels(&level->box, 0, channels) == channels;
+    level->box_first = npud_channel_offset(&level->box, 0);
+    level->dfl = (npud_dfl_cell){
+        .channel_stride = level->box_is_even ? level->box.channel_stride : 1,
+        .bins = level->bins,
+        .quant = tensor->quant,
+    };
+    if (tensor->quant.step) {
+        level->dfl.quant.scale += level->box.first;
+        level->dfl.quant.zero_point += level->box.first;
+    }
+}
+
 static int init_level(npud_decoder *d, npud_level *level)
 {
     int classes = d->head == NPUD_END2END ? 1 : d->num_classes, failed = 0;
@@ -86,8 +103,10 @@ static int init_level(npud_decoder *d, npud_level *level)
         set_sum_threshold(d, level);
     else if (level->gate.tensor >= 0)
         failed |= set_thresholds(d, &level->gate, 1);
-    if (d->head == NPUD_DFL)
+    if (d->head == NPUD_DFL) {
         failed |= make_exp_table(&d->tensors[level->box.tensor]);
+        init_dfl(d, level);
+    }
     if (d->logits) {
         failed |= make_sigmoid_table(d, &d->tensors[level->cls.tensor]);
         if (level->gate.tensor >= 0)

@@ -49,6 +49,9 @@ typedef struct {
     float stride, anchor_width, anchor_height;
     uint32_t first_cell, cells;
     npud_view box, cls, gate;
+    int box_is_even;     /* all channels of the box lie evenly … */
+    size_t box_first;    /* … from this offset on */
+    npud_dfl_cell dfl;   /* all of it but `first` */
 } npud_level;
 
 typedef enum { NPUD_LINEAR, NPUD_NEAREST, NPUD_EXACT, NPUD_SIGMOIDS } npud_sigmoid_mode;
@@ -149,7 +152,12 @@ static inline float npud_view_real(const npud_decoder *d, const npud_view *view,
                      cell_offset + npud_channel_offset(view, channel), view->first + channel);
 }
 
-/* The same through σ where the outputs are logits. */
+/* Channels 0 … count - 1 of a cell as real values, and these through σ where they are logits. */
+void npud_view_reals(const npud_decoder *decoder, const npud_view *view, size_t cell_offset,
+                     size_t count, float *values);
+void npud_view_probabilities(const npud_decoder *decoder, const npud_view *view, size_t cell_offset,
+                             size_t count, float *values);
+/* One of them. */
 float npud_view_probability(const npud_decoder *decoder, const npud_view *view, size_t cell_offset,
                             size_t channel);
 

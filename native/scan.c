@@ -1,7 +1,7 @@
 /* Find the candidates: cells whose best class value reaches the threshold, in the tensor's type. */
 #include "decoder.h"
 
-enum { FEW = 12 }; /* below 1 of 12 cells, single cells are read; else whole planes */
+enum { BYTES_PER_CELL = 64 }; /* of a plane: scanning as many costs as reading a single cell's column */
 
 static int is_float(const npud_tensor *tensor) { return tensor->dtype <= NPUD_FLOAT16; }
 
@@ -128,34 +128,25 @@ static int best_class(const npud_decoder *d, const npud_level *level, uint32_t c
     return class_id;
 }
 
-/* The key of one cell whose score sum passes; 0 or 1. */
-static size_t key_of_sum(const npud_decoder *d, const npud_level *level, uint32_t cell,
-                         uint64_t *key)
+/* The key of a cell whose gate and best class pass; 0 or 1: with an objectness, the product of both
+ * must pass too. */
+static size_t key_of_cell(const npud_decoder *d, const npud_level *level, uint32_t cell,
+                          uint32_t class_id, npud_value best, uint64_t *key)
 {
-    npud_value best;
-    int class_id = best_class(d, level, cell, &best);
-    if (class_id < 0)
-        return 0;
-    float rank = rank_of(d, level, best);
-    *key = npud_key(rank, (unsigned)class_id, level->first_cell + cell);
-    return rank >= level->cls.least;
-}
-
-/* The key of one cell whose objectness passes: the product must pass too; 0 or 1. */
-static size_t key_of_object(const npud_decoder *d, const npud_level *level, uint32_t cell,
-                            uint64_t *key)
-{
-    npud_value best;
-    int class_id = best_class(d, level, cell, &best);
-    if (class_id < 0)
-        return 0;
-    float objectness = npud_view_probability(
-        d, &level->gate, npud_cell_offset(level, &level->gate, cell), 0);
-    float rank = objectness * npud_view_probability(d, &level->cls,
-                                                    npud_cell_offset(level, &level->cls, cell),
-                                                    (size_t)class_id);
-    *key = npud_key(rank, (unsigned)class_id, level->first_cell + cell);
-    return rank >= d->score_floor;
+    float rank;
+    if (level->gate_is_sum) {
+        rank = rank_of(d, level, best);
+    } else {
+        float objectness = npud_view_probability(
+            d, &level->gate, npud_cell_offset(level, &level->gate, cell), 0);
+        rank = objectness * npud_view_probability(d, &level->cls,
+                                                  npud_cell_offset(level, &level->cls, cell),
+                                                  class_id);
+        if (!(rank >= d->score_floor))
+            return 0;
+    }
+    *key = npud_key(rank, class_id, level->first_cell + cell);
+    return 1;
 }
 
 /* end2end: a row has one score and one class. */
@@ -171,21 +162,46 @@ static size_t key_of_row(const npud_decoder *d, const npud_level *level, uint32_
     return 1;
 }
 
-/* Many sums of a block pass: scan its planes and keep the hits whose sum passes. */
-static size_t keys_of_planes(const npud_decoder *d, const npud_level *level, uint32_t first,
-                             size_t cells, const npud_hit *gated, size_t gated_count,
-                             uint64_t *keys)
+/* Many cells close together whose classes are planes: scan these from the first to the last. */
+static size_t keys_of_span(const npud_decoder *d, const npud_level *level, uint32_t first,
+                           const npud_hit *gated, size_t count, uint64_t *keys)
 {
     npud_hit hits[NPUD_SCAN_BLOCK];
-    size_t found = scan_classes(d, level, first, cells, hits), count = 0, j = 0;
-    for (size_t i = 0; i < found; i++) {
-        while (j < gated_count && gated[j].cell < hits[i].cell)
+    uint32_t start = gated[0].cell, cells = gated[count - 1].cell + 1 - start;
+    size_t hit_count = scan_classes(d, level, first + start, cells, hits), found = 0, j = 0;
+    for (size_t i = 0; i < hit_count; i++) {
+        uint32_t cell = start + hits[i].cell;
+        while (gated[j].cell < cell) /* ends: the last one is no less */
             j++;
-        if (j < gated_count && gated[j].cell == hits[i].cell)
-            keys[count++] = npud_key(rank_of(d, level, hits[i].best), hits[i].class_id,
-                                     level->first_cell + first + hits[i].cell);
+        if (gated[j].cell == cell)
+            found += key_of_cell(d, level, first + cell, hits[i].class_id, hits[i].best,
+                                 keys + found);
     }
-    return count;
+    return found;
+}
+
+/* Whether that costs less than one cell after the other. */
+static int is_dense(const npud_decoder *d, const npud_level *level, uint32_t first, size_t cells,
+                    const npud_hit *gated, size_t count)
+{
+    if (count < 2 || level->cls.cell_stride != 1 || even_cells(level, &level->cls, first) < cells)
+        return 0;
+    size_t span = gated[count - 1].cell - gated[0].cell;
+    return count * BYTES_PER_CELL > span * npud_itemsize(d->tensors[level->cls.tensor].dtype);
+}
+
+static size_t keys_of_cells(const npud_decoder *d, const npud_level *level, uint32_t first,
+                            const npud_hit *gated, size_t count, uint64_t *keys)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        npud_value best;
+        int class_id = best_class(d, level, first + gated[i].cell, &best);
+        if (class_id >= 0 && rank_of(d, level, best) >= level->cls.least)
+            found += key_of_cell(d, level, first + gated[i].cell, (uint32_t)class_id, best,
+                                 keys + found);
+    }
+    return found;
 }
 
 /* Where there is an objectness, a score or a score sum: only cells are looked at where it passes. */
@@ -193,23 +209,16 @@ static size_t scan_gated(const npud_decoder *d, const npud_level *level, uint64_
 {
     npud_hit hits[NPUD_SCAN_BLOCK];
     size_t count = 0, cells;
-    int planes = level->gate_is_sum && level->cls.cell_stride == 1;
     for (uint32_t first = 0; first < level->cells; first += (uint32_t)cells) {
         cells = even_cells(level, &level->gate, first);
         size_t found = scan_view(d, level, &level->gate, 1, first, cells, hits);
-        if (planes && found * FEW > cells && even_cells(level, &level->cls, first) >= cells) {
-            count += keys_of_planes(d, level, first, cells, hits, found, keys + count);
-            continue;
-        }
-        for (size_t i = 0; i < found; i++) {
-            uint32_t cell = first + hits[i].cell;
-            if (d->head == NPUD_END2END)
-                count += key_of_row(d, level, cell, keys + count);
-            else if (level->gate_is_sum)
-                count += key_of_sum(d, level, cell, keys + count);
-            else
-                count += key_of_object(d, level, cell, keys + count);
-        }
+        if (d->head == NPUD_END2END)
+            for (size_t i = 0; i < found; i++)
+                count += key_of_row(d, level, first + hits[i].cell, keys + count);
+        else if (is_dense(d, level, first, cells, hits, found))
+            count += keys_of_span(d, level, first, hits, found, keys + count);
+        else
+            count += keys_of_cells(d, level, first, hits, found, keys + count);
     }
     return count;
 }

@@ -99,17 +99,3 @@ void npud_sigmoid_fill(npud_dtype dtype, const npud_quant *quant, float *table)
         table[bits] = rounded_sigmoid(npud_real(dtype, quant, &stored, 0, 0));
     }
 }
-
-float npud_view_probability(const npud_decoder *d, const npud_view *view, size_t cell_offset,
-                            size_t channel)
-{
-    const npud_tensor *tensor = &d->tensors[view->tensor];
-    if (!d->logits)
-        return npud_view_real(d, view, cell_offset, channel);
-    if (!tensor->sigmoid)
-        return npud_sigmoid_at(&d->sigmoid, npud_view_real(d, view, cell_offset, channel));
-    size_t element = cell_offset + npud_channel_offset(view, channel);
-    if (npud_itemsize(tensor->dtype) == 1)
-        return tensor->sigmoid[((const uint8_t *)tensor->data)[element]];
-    return tensor->sigmoid[((const uint16_t *)tensor->data)[element]];
-}

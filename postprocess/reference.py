@@ -10,8 +10,8 @@ ascending, anchor by anchor, row by row.
 
 Candidates. A cell passes iff the real value of its best class is ≥ the score threshold brought into
 its domain (`threshold_in_domain`; of integers two float32 steps less, `least_real`). Its rank is
-that value. With an objectness, the objectness must be ≥ the threshold in that sense and the product
-of both probabilities (float32) ≥ the float32 threshold; the product is the rank. A cell whose score
+that value. With an objectness, that must be ≥ the threshold in the same sense, and the product of
+both probabilities (float32) ≥ the float32 threshold; the product is the rank. A cell whose score
 sum is NaN does not pass where score sums are used; else they change nothing.
 
 Scores. Probabilities and products: the rank, at most 1. Logits: σ of the best class value, as
@@ -160,7 +160,7 @@ class ReferenceEngine:
         if level.obj is not None:
             _, obj = self._stored(tensors, level, level.obj, level.obj_channel, 1)
             ranks = scores = self._probabilities(obj[:, 0], level.obj) * scores
-            passing = obj[:, 0] >= least_real(self._threshold, self._specs[level.obj].dtype)
+            passing &= obj[:, 0] >= least_real(self._threshold, self._specs[level.obj].dtype)
             passing &= ranks >= np.float32(options.score_threshold)
             odd |= is_odd(obj[:, 0])
         elif level.score_sum is not None and uses_score_sum(plan, options):
