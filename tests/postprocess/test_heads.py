@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from npud.errors import ModelError
 from postprocess.detect_head import Hints, recognise
 from postprocess.level_heads import YOLOV5_ANCHORS
 from postprocess.tensor import TensorSpec
+from runtime.models import manifest
 
 P = Hints(activation="probabilities")
 SIZE = (64, 96)
@@ -225,3 +227,14 @@ def test_formulas(kernels, head, layout, activation, dtype):
     boxes = np.array([box for box, _, _ in expected])
     np.testing.assert_allclose(found.boxes, boxes, atol=200 * tolerance, rtol=tolerance)
     assert found.class_ids.tolist() == [c for _, _, c in expected]
+
+
+def test_the_manifest_in_the_docs(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "postprocess.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "yolov7.toml").write_text(example)
+    stated = manifest.read(tmp_path / "yolov7.toml")
+    hints = Hints(head=stated.head, activation=stated.activation, anchors=stated.anchors)
+    plan = recognise(per_stride([255]), (640, 640), hints)
+    assert plan.evidence == "stated"
+    assert plan.levels[-1].anchor == (459, 401)
