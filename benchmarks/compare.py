@@ -1,8 +1,8 @@
 """npud's post-processing beside what people use today, in one run: python -m benchmarks.compare.
 
 `--quick` for fewer rounds, cases as arguments (default: all).  One thread; medians of interleaved
-samples with the fastest and slowest; "same" says how many of npud's boxes the other returned too
-(class equal, IoU ≥ 0.98), of how many either returned.  "–": npud cannot decode this yet.
+samples of CPU time, with fastest and slowest.  "same": how many of npud's boxes the other returned
+too (class equal, IoU ≥ 0.98), of how many either returned.  "–": npud cannot decode this yet.
 """
 
 from __future__ import annotations
