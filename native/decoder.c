@@ -119,7 +119,7 @@ int npud_decoder_init(npud_decoder *d)
 {
     const npud_level *last = &d->levels[d->levels_used - 1];
     size_t classes = d->head == NPUD_END2END ? 1 : (size_t)d->num_classes;
-    d->kernels = d->selector.kernels = npud_kernels_best();
+    d->selector.kernels = d->kernels;
     if (npud_selector_init(&d->selector, last->first_cell + last->cells, classes) < 0 ||
         npud_sigmoid_init(&d->sigmoid) < 0)
         return -1;

@@ -46,4 +46,7 @@ int npud_parse_arguments(DecoderObject *self, PyObject *args, PyObject *keywords
 /* module_functions.c */
 extern PyMethodDef npud_functions[];
 
+/* The kernels of that name, or NULL with a ValueError. */
+const npud_kernels *npud_kernels_of(const char *name);
+
 #endif

@@ -249,18 +249,21 @@ int npud_parse_arguments(DecoderObject *self, PyObject *args, PyObject *keywords
 {
     static char *names[] = {"head",           "num_classes",   "logits",  "threshold",
                             "score_floor",    "iou_threshold", "max_detections", "nms",
-                            "sigmoid",        "table_size",    "table_range", "outputs",
-                            "levels",         NULL};
+                            "sigmoid",        "table_size",    "table_range", "kernels",
+                            "outputs",        "levels",        NULL};
     npud_decoder *d = &self->decoder;
-    const char *head_name;
+    const char *head_name, *kernels;
     PyObject *outputs, *levels;
     int nms, sigmoid;
     Py_ssize_t max_detections;
     if (!PyArg_ParseTupleAndKeywords(
-            args, keywords, "$sipfffniiifO!O!:Decoder", names, &head_name, &d->num_classes,
+            args, keywords, "$sipfffniiifsO!O!:Decoder", names, &head_name, &d->num_classes,
             &d->logits, &d->threshold, &d->score_floor, &d->selector.iou_threshold, &max_detections,
-            &nms, &sigmoid, &d->sigmoid.steps, &d->sigmoid.range, &PyTuple_Type, &outputs,
-            &PyTuple_Type, &levels))
+            &nms, &sigmoid, &d->sigmoid.steps, &d->sigmoid.range, &kernels,
+            &PyTuple_Type, &outputs, &PyTuple_Type, &levels))
+        return -1;
+    d->kernels = npud_kernels_of(kernels);
+    if (!d->kernels)
         return -1;
     int head = parse_head(head_name);
     if (check_numbers(d, head, nms, max_detections, sigmoid) < 0)

@@ -74,16 +74,46 @@ fail:
     return -1;
 }
 
+const npud_kernels *npud_kernels_of(const char *name)
+{
+    const npud_kernels *kernels = npud_kernels_named(name);
+    if (!kernels)
+        PyErr_Format(PyExc_ValueError, "no kernels \"%s\" on this CPU; see variants()", name);
+    return kernels;
+}
+
+static PyObject *native_variants(PyObject *module, PyObject *unused)
+{
+    Py_ssize_t count = 0;
+    (void)module;
+    (void)unused;
+    while (npud_kernels_at((size_t)count))
+        count++;
+    PyObject *names = PyTuple_New(count);
+    for (Py_ssize_t i = 0; names && i < count; i++) {
+        PyObject *name = PyUnicode_FromString(npud_kernels_at((size_t)i)->name);
+        if (!name)
+            Py_CLEAR(names);
+        else
+            PyTuple_SET_ITEM(names, i, name);
+    }
+    return names;
+}
+
 static PyObject *native_nms(PyObject *module, PyObject *args)
 {
     PyObject *objects[4];
     Py_ssize_t max_detections, kept;
     npud_selector selector = {0};
     Py_buffer views[4];
+    const char *kernels = "auto";
     int mode;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOOfni:nms", &objects[0], &objects[1], &objects[2], &objects[3],
-                          &selector.iou_threshold, &max_detections, &mode))
+    if (!PyArg_ParseTuple(args, "OOOOfni|s:nms", &objects[0], &objects[1], &objects[2], &objects[3],
+                          &selector.iou_threshold, &max_detections, &mode, &kernels))
+        return NULL;
+    selector.kernels = npud_kernels_of(kernels);
+    if (!selector.kernels)
         return NULL;
     if (mode < 0 || mode >= NPUD_NMS_MODES || max_detections < 1) {
         PyErr_SetString(PyExc_ValueError, "expected a known mode and max_detections ≥ 1");
@@ -93,7 +123,6 @@ static PyObject *native_nms(PyObject *module, PyObject *args)
         return NULL;
     selector.mode = selector.iou_threshold >= 1.0f ? NPUD_NMS_NONE : (npud_nms_mode)mode;
     selector.max_detections = (size_t)max_detections;
-    selector.kernels = npud_kernels_best();
     Py_BEGIN_ALLOW_THREADS
     kept = nms_run(&selector, views);
     npud_selector_free(&selector);
@@ -177,7 +206,10 @@ static PyObject *native_sigmoid_table(PyObject *module, PyObject *args)
 
 PyMethodDef npud_functions[] = {
     {"nms", native_nms, METH_VARARGS,
-     "nms(boxes, scores, class_ids, kept, iou_threshold, max_detections, mode, /) -> number kept"},
+     "nms(boxes, scores, class_ids, kept, iou_threshold, max_detections, mode, kernels=\"auto\", /)"
+     " -> number kept"},
+    {"variants", native_variants, METH_NOARGS,
+     "variants() -> names of the kernels this CPU can run, the fastest first"},
     {"sigmoid", native_sigmoid, METH_VARARGS,
      "sigmoid(values, out, mode, table_size, table_range, /) -> None"},
     {"sigmoid_table", native_sigmoid_table, METH_VARARGS,

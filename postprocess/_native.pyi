@@ -33,6 +33,7 @@ class Decoder:
         table_range: float,
         outputs: tuple[Output, ...],
         levels: tuple[Level, ...],
+        kernels: str,
     ) -> None: ...
     @property
     def kernels(self) -> str:
@@ -57,6 +58,9 @@ class Decoder:
         array does not fit.  Releases the GIL; threads take turns.
         """
 
+def variants() -> tuple[str, ...]:
+    """Names of the kernels this CPU can run, the fastest first; "auto" is the first of them."""
+
 def nms(
     boxes: NDArray[Any],
     scores: NDArray[Any],
@@ -65,6 +69,7 @@ def nms(
     iou_threshold: float,
     max_detections: int,
     mode: int,
+    kernels: str = "auto",
     /,
 ) -> int:
     """Write the indices of the kept boxes into `kept` (int32); return their number.

@@ -22,7 +22,7 @@ from postprocess.tensor import TensorSpec, has_strides
 
 __all__ = ["Decoder", "Options", "make_decoder"]
 
-Kernels = Literal["auto", "native", "reference"]
+Kernels = Literal["auto", "native", "avx2", "neon", "scalar", "reference"]
 KERNELS_ENV = "NPUD_KERNELS"
 
 
@@ -129,35 +129,46 @@ def make_decoder(
 ) -> Decoder:
     """Make the decoder for `plan` on tensors like `outputs`.
 
-    `kernels` is "auto", "native" or "reference"; the environment variable NPUD_KERNELS replaces
-    "auto".  Raises ConfigError for an unknown choice or a sigmoid that contradicts the plan,
-    ModelError for tensors that cannot be read.
+    `kernels` is "auto" or "native" (the fastest C kernels this CPU can run), one of "avx2", "neon"
+    and "scalar" (portable C), or "reference" (NumPy); the environment variable NPUD_KERNELS
+    replaces "auto".  Raises ConfigError for an unknown choice, one that this CPU cannot run, or a
+    sigmoid that contradicts the plan, ModelError for tensors that cannot be read.
     """
     options = options or Options()
     check_readable(plan, outputs, options)
-    choice = _choose(kernels)
+    choice, source = _choose(kernels)
     if choice == "reference":
         engine: Engine = ReferenceEngine(plan, outputs, options)
     else:
-        engine = _native_engine(plan, outputs, options)
+        engine = _native_engine(plan, outputs, options, choice, source)
     return Decoder(plan, outputs, options, engine)
 
 
-def _choose(kernels: str) -> str:
+def _choose(kernels: str) -> tuple[str, str]:
+    """The choice, and where it was made."""
     source = "kernels"
     if kernels == "auto":
         kernels, source = os.environ.get(KERNELS_ENV, "auto"), KERNELS_ENV
     if kernels not in get_args(Kernels):
-        raise ConfigError(f'{source}: expected "auto", "native" or "reference", got {kernels!r}')
-    return kernels
+        expected = ", ".join(f'"{name}"' for name in get_args(Kernels))
+        raise ConfigError(f"{source}: expected one of {expected}, got {kernels!r}")
+    return kernels, source
 
 
-def _native_engine(plan: HeadPlan, outputs: Sequence[TensorSpec], options: Options) -> Engine:
+def _native_engine(
+    plan: HeadPlan, outputs: Sequence[TensorSpec], options: Options, kernels: str, source: str
+) -> Engine:
     try:
+        from postprocess import _native
         from postprocess.native import NativeEngine
     except ImportError as error:
         raise ConfigError(
             f'kernels: the C extension cannot be loaded ({error}); build it with "make build", or '
             f"set {KERNELS_ENV}=reference (slow)"
         ) from error
-    return NativeEngine(plan, outputs, options)
+    if kernels in ("auto", "native"):
+        kernels = "auto"
+    elif kernels not in _native.variants():
+        able = " and ".join(f'"{name}"' for name in (*_native.variants(), "reference"))
+        raise ConfigError(f'{source}: "{kernels}" does not run on this CPU, only {able}')
+    return NativeEngine(plan, outputs, options, kernels)

@@ -30,7 +30,13 @@ class NativeEngine:
     One frame at a time: a second thread waits (without the GIL) until the first is done.
     """
 
-    def __init__(self, plan: HeadPlan, outputs: Sequence[TensorSpec], options: Options) -> None:
+    def __init__(
+        self,
+        plan: HeadPlan,
+        outputs: Sequence[TensorSpec],
+        options: Options,
+        kernels: str = "auto",
+    ) -> None:
         nms = "none" if plan.head == "end2end" else options.nms
         self._decoder = _native.Decoder(
             head=plan.head,
@@ -46,6 +52,7 @@ class NativeEngine:
             table_range=options.table_range,
             outputs=tuple(map(_output, outputs)),
             levels=tuple(_level(plan, level, outputs, options) for level in plan.levels),
+            kernels=kernels,
         )
         self.name = self._decoder.kernels
 

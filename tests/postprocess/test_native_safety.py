@@ -146,6 +146,7 @@ GOOD = {
     "sigmoid": 0,
     "table_size": 1024,
     "table_range": 10.0,
+    "kernels": "auto",
     "outputs": (output(1, 4, 2, 2), output(1, 3, 2, 2)),
     "levels": (level(),),
 }
@@ -158,6 +159,7 @@ def test_the_constructor_accepts_what_fits():
 @pytest.mark.parametrize(
     "change",
     [
+        {"kernels": "fastest"},
         {"head": "unknown"},
         {"num_classes": 0},
         {"num_classes": 4},
