@@ -66,5 +66,5 @@ sanitize: build
 	@BIN=$(abspath $(BIN)) tools/sanitize.sh
 
 clean:
-	rm -rf .venv* build out *.egg-info postprocess/*.so
+	rm -rf .venv* build out *.egg-info postprocess/*.so runtime/*.so
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Builds the C extension; all metadata is in pyproject.toml."""
+"""Builds the C extensions; all metadata is in pyproject.toml."""
 
 import os
 from glob import glob
@@ -13,16 +13,26 @@ flags += ["-ffp-contract=off"]  # the same bytes from every variant
 if SANITIZE:
     flags += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]
 
+
+def extension(name: str, sources: list[str]) -> Extension:
+    """One extension of the kernels' flags, from these files."""
+    return Extension(
+        name,
+        sources=sorted(sources),
+        depends=sorted(glob("native/**/*.h", recursive=True)),
+        include_dirs=["native"],
+        extra_compile_args=flags,
+        extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
+        libraries=["m"],
+    )
+
+
+pixels = glob("native/pixels/*.c")
 setup(
     ext_modules=[
-        Extension(
-            "postprocess._native",
-            sources=sorted(glob("native/**/*.c", recursive=True)),
-            depends=sorted(glob("native/**/*.h", recursive=True)),
-            include_dirs=["native"],
-            extra_compile_args=flags,
-            extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
-            libraries=["m"],
-        )
+        extension(
+            "postprocess._native", list({*glob("native/**/*.c", recursive=True)} - {*pixels})
+        ),
+        extension("runtime._pixels", pixels),
     ]
 )

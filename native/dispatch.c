@@ -1,4 +1,5 @@
 /* Which kernels run on this CPU. */
+#include "cpu.h"
 #include "kernels.h"
 
 const npud_kernels *npud_kernels_at(size_t index)
@@ -6,8 +7,7 @@ const npud_kernels *npud_kernels_at(size_t index)
     const npud_kernels *variants[3];
     size_t count = 0;
 #if defined(__x86_64__) || defined(__i386__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) /* and the operating system saves the registers */
+    if (npud_cpu_has_avx2())
         variants[count++] = &npud_kernels_avx2;
 #elif defined(__aarch64__)
     variants[count++] = &npud_kernels_neon;

@@ -302,7 +302,7 @@ class Pipeline:
 
     def _send_picture(self, frame: Frame, message: DetectionsMessage) -> None:
         ok, jpeg = cv2.imencode(
-            ".jpg", frame.pixels, [cv2.IMWRITE_JPEG_QUALITY, self._publish.jpeg_quality]
+            ".jpg", frame.bgr(), [cv2.IMWRITE_JPEG_QUALITY, self._publish.jpeg_quality]
         )
         if not ok:
             raise InferenceError(f"camera {frame.camera}: OpenCV cannot encode a JPEG")

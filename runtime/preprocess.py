@@ -1,183 +1,191 @@
-"""Frame -> model input: letterbox, colour order, normalisation, memory layout."""
+"""Frame -> model input: letterbox, colours, normalisation, memory layout, in one pass in C.
+
+What is computed, and what it costs: docs/preprocess.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import os
+from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from npud.detections import Detections
-from npud.errors import ModelError
-from runtime.frame import Frame
+from npud.errors import ConfigError, InferenceError
+from runtime.frame import Format, Frame, YuvRange
+from runtime.input_spec import (
+    YUV_OF_BGR,
+    Fit,
+    InputSpec,
+    Letterbox,
+    Matrix,
+    bgr_of_yuv,
+    yuv_of_yuv,
+)
+from runtime.preprocess_reference import Reference, bgr_to_nv12, elements
 
-Fit = Literal["center", "topleft", "stretch"]
-YuvRange = Literal["full", "video"]
+__all__ = ["Fit", "InputSpec", "Letterbox", "Preprocessor", "bgr_to_nv12", "check", "to_bgr"]
 
-# Rows Y, U, V over columns B, G, R and 1: BT.601 for 8 bits; ITU-T T.871 (JPEG) gives the full
-# range, 0..255, and ITU-R BT.601-7 section 2.5.3 the video range, 16..235 and 16..240.
-FULL_RANGE = np.array([
-    [0.114, 0.587, 0.299, 0],
-    [0.5, -0.587 / 1.772, -0.299 / 1.772, 128],
-    [-0.114 / 1.402, -0.587 / 1.402, 0.5, 128],
-])  # fmt: skip
-VIDEO_RANGE = FULL_RANGE * [[219 / 255], [224 / 255], [224 / 255]]
-VIDEO_RANGE[:, 3] = 16, 128, 128
-YUV_OF_BGR: dict[YuvRange, NDArray[np.float64]] = {"full": FULL_RANGE, "video": VIDEO_RANGE}
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What the model wants to see.
-
-    size is (height, width) in pixels; value fed = (pixel - mean) / std per channel, in the order of
-    `color`; layout and dtype are those of the model's input tensor.
-
-    With color "nv12" bytes are fed, unscaled: luma (H, W), then U and V of every 2×2 pixels side by
-    side (H/2, W); H and W are even, layout, dtype, mean and std have no meaning.  yuv_range "full"
-    is what the RDK X5's BPU computes RGB from; "video" is what its model zoo feeds (OpenCV's
-    BGR2YUV_I420), and loses a little (43 instead of 45 of 54 reference detections).
-    """
-
-    size: tuple[int, int]
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    dtype: np.dtype[np.generic] = np.dtype(np.float32)  # noqa: RUF009 - dtypes are immutable
-    color: Literal["rgb", "bgr", "nv12"] = "rgb"
-    letterbox: Fit = "center"
-    pad_value: int = 114
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    yuv_range: YuvRange = "full"
+KERNELS_ENV = "NPUD_KERNELS"
+FORMATS: tuple[Format, ...] = ("bgr", "nv12", "yuyv")  # npud_source of native/pixels/letterbox.h
+PLANES, PIXELS, NV12 = range(3)  # npud_layout
+BYTES, FLOATS, TABLE_8, TABLE_16 = range(4)  # npud_element
+MOST_PLANS = 8
+Geometry = tuple[Format, tuple[int, ...], YuvRange]
 
 
-@dataclass(frozen=True, slots=True)
-class Letterbox:
-    """How a picture was fitted into the model's input; the one place where coordinates change.
+class Engine(Protocol):
+    """What computes: fills the tensor (C-contiguous, of spec.shape) with a frame."""
 
-    Model x = source x * scale_x + pad_x (the same for y); width_px and height_px are the source's.
-    """
+    name: str
 
-    scale_x: float
-    scale_y: float
-    pad_x: int
-    pad_y: int
-    width_px: int
-    height_px: int
-
-    @classmethod
-    def fit(cls, width_px: int, height_px: int, size: tuple[int, int], fit: Fit) -> Letterbox:
-        """Fit a picture into size (height, width), keeping its aspect unless fit is "stretch"."""
-        height, width = size
-        if fit == "stretch":
-            return cls(width / width_px, height / height_px, 0, 0, width_px, height_px)
-        scale = min(width / width_px, height / height_px)
-        inner_w = min(width, max(1, round(width_px * scale)))
-        inner_h = min(height, max(1, round(height_px * scale)))
-        pad_x, pad_y = (width - inner_w) // 2, (height - inner_h) // 2
-        if fit == "topleft":
-            pad_x = pad_y = 0
-        return cls(inner_w / width_px, inner_h / height_px, pad_x, pad_y, width_px, height_px)
-
-    @property
-    def inner(self) -> tuple[int, int]:
-        """(width, height) in pixels of the picture inside the model's input."""
-        return round(self.width_px * self.scale_x), round(self.height_px * self.scale_y)
-
-    def to_source(self, found: Detections) -> Detections:
-        """Boxes in model-input pixels -> boxes in source pixels, clipped to the picture."""
-        boxes = found.boxes.astype(np.float64)
-        boxes[:, 0::2] = ((boxes[:, 0::2] - self.pad_x) / self.scale_x).clip(0, self.width_px)
-        boxes[:, 1::2] = ((boxes[:, 1::2] - self.pad_y) / self.scale_y).clip(0, self.height_px)
-        return Detections(boxes.astype(np.float32), found.scores, found.class_ids)
+    def run(self, frame: Frame, box: Letterbox, out: NDArray[Any]) -> None:
+        """Fill `out`."""
+        ...
 
 
 class Preprocessor:
     """Turns frames into the model's input tensor.
 
     The tensor is one buffer, written anew by each call: use it before the next.  Not for two
-    threads at once.
+    threads at once.  `kernels` is "auto", "native", "reference" (OpenCV and NumPy, slow) or a
+    variant of the C kernels ("scalar", "avx2", "neon"); the environment variable NPUD_KERNELS
+    replaces "auto".  Raises ModelError for what cannot be fed, ConfigError for unknown kernels.
     """
 
-    def __init__(self, spec: InputSpec) -> None:
+    def __init__(self, spec: InputSpec, kernels: str = "auto") -> None:
+        spec.check()
         self.spec = spec
-        height, width = spec.size
-        self._canvas = np.empty((height, width, 3), np.uint8)
-        if spec.color == "nv12":
-            if height % 2 or width % 2:
-                raise ModelError(
-                    f"expected an even height and width for NV12, got {list(spec.size)}"
-                )
-            self._tensor: NDArray[Any] = np.empty((1, height * 3 // 2, width), np.uint8)
-            return
-        shape = (1, 3, height, width) if spec.layout == "nchw" else (1, height, width, 3)
-        self._tensor = np.empty(shape, spec.dtype)
-        mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-        self._as_bytes = spec.dtype == np.uint8 and not mean.any() and bool((std == 1).all())
-        self._gain = (1 / std).astype(np.float32)
-        self._offset = (-mean / std).astype(np.float32)
+        self._tensor = np.empty(spec.shape, np.uint8 if spec.color == "nv12" else spec.dtype)
+        self._engine = _choose(spec, kernels)
+
+    @property
+    def kernels(self) -> str:
+        """Name of the kernel variant in use."""
+        return self._engine.name
 
     def __call__(self, frame: Frame) -> tuple[NDArray[Any], Letterbox]:
         """Return (tensor, how the frame was fitted into it).
 
         The tensor is (1, 3, H, W) or (1, H, W, 3), for NV12 uint8 (1, H·3/2, W), C-contiguous.
+        Raises InferenceError for a frame whose pixels are not what its format says.
         """
+        check(frame)
         box = Letterbox.fit(frame.width_px, frame.height_px, self.spec.size, self.spec.letterbox)
-        self._paste(frame.pixels, box)
-        if self.spec.color == "nv12":
-            bgr_to_nv12(self._canvas, self.spec.yuv_range, self._tensor[0])
-            return self._tensor, box
-        pixels: NDArray[Any] = self._canvas
-        if self.spec.color == "rgb":
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-        for channel in range(3):
-            plane = pixels[:, :, channel]
-            out = self._plane(channel)
-            if self._as_bytes:
-                out[...] = plane
-            elif self.spec.dtype == np.float32:
-                np.multiply(plane, self._gain[channel], out=out)
-                if self._offset[channel]:
-                    out += self._offset[channel]
-            else:
-                value = plane * self._gain[channel] + self._offset[channel]
-                out[...] = value.astype(self.spec.dtype)
+        self._engine.run(frame, box, self._tensor)
         return self._tensor, box
 
-    def _plane(self, channel: int) -> NDArray[Any]:
-        where = (0, channel) if self.spec.layout == "nchw" else (0, ..., channel)
-        plane: NDArray[Any] = self._tensor[where]
-        return plane
 
-    def _paste(self, pixels: NDArray[np.uint8], box: Letterbox) -> None:
-        inner_w, inner_h = box.inner
-        canvas, left, top = self._canvas, box.pad_x, box.pad_y
-        inside = canvas[top : top + inner_h, left : left + inner_w]
-        for border in (
-            canvas[:top],
-            canvas[top + inner_h :],
-            canvas[:, :left],
-            canvas[:, left + inner_w :],
-        ):
-            border[...] = self.spec.pad_value
-        if pixels.shape[:2] == (inner_h, inner_w):
-            inside[...] = pixels
+def check(frame: Frame) -> None:
+    """Raise InferenceError unless the pixels are what the frame's format says."""
+    pixels, kind = frame.pixels, frame.format
+    channels = {"bgr": 3, "nv12": None, "yuyv": 2}[kind]
+    shape = pixels.shape
+    fits = pixels.dtype == np.uint8 and pixels.size > 0
+    fits = fits and shape[2:] == (() if channels is None else (channels,))
+    if kind == "nv12":
+        fits = fits and shape[0] % 3 == 0 and shape[1] % 2 == 0
+    if kind == "yuyv":
+        fits = fits and shape[1] % 2 == 0
+    if fits and pixels.flags.c_contiguous:
+        return
+    wanted = {"bgr": "(H, W, 3)", "nv12": "(H·3/2, W), H and W even,", "yuyv": "(H, W, 2), W even,"}
+    layout = "" if pixels.flags.c_contiguous else f" with strides {pixels.strides}"
+    raise InferenceError(
+        f"camera {frame.camera}: expected C-contiguous {kind} pixels {wanted[kind]} of uint8, "
+        f"got {shape} of {pixels.dtype}{layout}"
+    )
+
+
+def to_bgr(frame: Frame) -> NDArray[np.uint8]:
+    """Return the whole picture as (H, W, 3) BGR; chroma is interpolated."""
+    check(frame)
+    size = (frame.height_px, frame.width_px)
+    spec = InputSpec(size, "nhwc", np.dtype(np.uint8), "bgr", std=(1, 1, 1))
+    picture: NDArray[np.uint8] = Preprocessor(spec)(frame)[0][0]
+    return picture
+
+
+def _choose(spec: InputSpec, kernels: str) -> Engine:
+    source = "kernels"
+    if kernels == "auto":
+        kernels, source = os.environ.get(KERNELS_ENV, "auto"), KERNELS_ENV
+    if kernels == "reference":
+        return Reference(spec)
+    try:
+        from runtime import _pixels
+    except ImportError as error:
+        raise ConfigError(
+            f'kernels: the C extension cannot be loaded ({error}); build it with "make build", or '
+            f"set {KERNELS_ENV}=reference (slow)"
+        ) from error
+    names = ("auto", "native", *_pixels.variants(), "reference")
+    if kernels not in names:
+        expected = ", ".join(f'"{name}"' for name in names)
+        raise ConfigError(f"{source}: expected one of {expected}, got {kernels!r}")
+    return _Native(spec, "auto" if kernels == "native" else kernels)
+
+
+class _Native:
+    """The C kernels, with a plan for each geometry of frames that come."""
+
+    def __init__(self, spec: InputSpec, kernels: str) -> None:
+        from runtime import _pixels
+
+        self._plan = _pixels.Plan
+        self._spec, self._kernels = spec, kernels
+        self._plans: dict[Geometry, _pixels.Plan] = {}
+        self.name = kernels if kernels != "auto" else _pixels.variants()[0]
+        table = np.zeros((3, 256), np.uint16)
+        self._element = BYTES
+        if spec.color != "nv12" and not spec.as_bytes:
+            self._element = FLOATS
+            if spec.dtype != np.float32:
+                self._element = TABLE_16 if spec.dtype.itemsize == 2 else TABLE_8
+                levels = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
+                entries = np.ascontiguousarray(elements(spec, levels).T)
+                table[:] = entries.view(np.uint16 if spec.dtype.itemsize == 2 else np.uint8)
+        self._table = table
+
+    def run(self, frame: Frame, box: Letterbox, out: NDArray[Any]) -> None:
+        """Fill `out`."""
+        key = (frame.format, frame.pixels.shape, frame.yuv_range)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = self._make(frame, box)
+        plan.run(frame.pixels, out)
+
+    def _make(self, frame: Frame, box: Letterbox) -> Any:
+        spec = self._spec
+        width, height = box.inner
+        pad = np.full(3, spec.pad_value, np.uint8)
+        if spec.color == "nv12":
+            matrix, layout = YUV_OF_BGR[spec.yuv_range], NV12
+            if frame.format != "bgr":
+                grey = matrix @ [spec.pad_value, spec.pad_value, spec.pad_value, 1]
+                pad = np.rint(grey).clip(0, 255).astype(np.uint8)
+                matrix = yuv_of_yuv(frame.yuv_range, spec.yuv_range)
         else:
-            inside[...] = cv2.resize(pixels, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR)
+            matrix = bgr_of_yuv(frame.yuv_range)
+            layout = PLANES if spec.layout == "nchw" else PIXELS
+        return self._plan(
+            source=FORMATS.index(frame.format),
+            layout=layout,
+            element=self._element,
+            rgb=spec.color == "rgb",
+            source_size=(box.height_px, box.width_px),
+            size=spec.size,
+            inner=(height, width),
+            corner=(box.pad_y, box.pad_x),
+            pad=pad,
+            matrix=_as_doubles(matrix),
+            floats=np.concatenate([spec.gain, spec.offset]),
+            table=self._table,
+            kernels=self._kernels,
+        )
 
 
-def bgr_to_nv12(
-    bgr: NDArray[np.uint8], yuv_range: YuvRange, out: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Fill `out` (H·3/2, W) with the NV12 of `bgr` (H, W, 3), H and W even; returns `out`.
-
-    U and V are computed from the mean colour of 2×2 pixels, which is where a BPU, which repeats
-    them over the four, does least harm.  Within 1 of the exact values.
-    """
-    height, width = bgr.shape[:2]
-    matrix = YUV_OF_BGR[yuv_range]
-    cv2.transform(bgr, matrix[:1], out[:height])
-    half = cv2.resize(bgr, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    cv2.transform(half, matrix[1:], out[height:].reshape(height // 2, width // 2, 2))
-    return out
+def _as_doubles(matrix: Matrix) -> Matrix:
+    return np.ascontiguousarray(matrix, np.float64)

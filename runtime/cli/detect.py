@@ -84,7 +84,7 @@ def _detect(detector: Detector, image: Path, save: Path | None) -> dict[str, Any
     labels = detector.files.labels
     if save:
         save.mkdir(parents=True, exist_ok=True)
-        write_image(save / image.name, draw(frame.pixels, found, labels))
+        write_image(save / image.name, draw(frame.bgr(), found, labels))
     detections = [
         {
             "label": label_of(labels, class_id),

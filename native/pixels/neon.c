@@ -1,0 +1,293 @@
+/* The kernels with NEON.  Bytes are picked from 16 to 128 neighbouring ones by table look-ups. */
+#include "scalar.h"
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#define FN __attribute__((always_inline)) static inline
+
+/* ---- along a row ---- */
+
+/* A group: positions from base on, and 16 · weight. */
+typedef struct {
+    uint8_t left[16], right[16];
+    int16_t weight[16];
+} packed_group;
+
+static size_t pack(const npud_taps *taps, uint8_t *to)
+{
+    packed_group *groups = (packed_group *)(void *)to;
+    for (size_t g = 0; to && g < taps->groups; g++)
+        for (size_t k = 0; k < NPUD_GROUP; k++) {
+            size_t j = npud_group_start(taps, g) + k;
+            groups[g].left[k] = (uint8_t)(taps->left[j] - taps->base[g]);
+            groups[g].right[k] = (uint8_t)(taps->right[j] - taps->base[g]);
+            groups[g].weight[k] = (int16_t)(taps->weight[j] * 16);
+        }
+    return taps->groups * sizeof *groups;
+}
+
+typedef struct {
+    uint8x16x4_t first, second;
+} window;
+
+FN window load_window(const uint8_t *p, const int windows)
+{
+    window w = {0};
+    for (int i = 0; i < 4; i++)
+        if (i < windows)
+            w.first.val[i] = vld1q_u8(p + 16 * i);
+    for (int i = 0; i < 4; i++)
+        if (i + 4 < windows)
+            w.second.val[i] = vld1q_u8(p + 64 + 16 * i);
+    return w;
+}
+
+FN uint8x16_t look_up(uint8x16x4_t t, uint8x16_t at, const int count)
+{
+    if (count == 1)
+        return vqtbl1q_u8(t.val[0], at);
+    if (count == 2)
+        return vqtbl2q_u8((uint8x16x2_t){{t.val[0], t.val[1]}}, at);
+    if (count == 3)
+        return vqtbl3q_u8((uint8x16x3_t){{t.val[0], t.val[1], t.val[2]}}, at);
+    return vqtbl4q_u8(t, at);
+}
+
+FN uint8x16_t picked(const window *w, uint8x16_t at, const int windows)
+{
+    if (windows <= 4)
+        return look_up(w->first, at, windows);
+    uint8x16_t found = vqtbl4q_u8(w->first, at);
+    return vorrq_u8(found, look_up(w->second, vsubq_u8(at, vdupq_n_u8(64)), windows - 4));
+}
+
+FN void pick_n(const npud_taps *taps, const uint8_t *row, uint8_t *out, const int windows)
+{
+    const packed_group *groups = taps->packed;
+    const size_t last = taps->groups - 1;
+    for (size_t g = 0; g < last; g++) {
+        const window w = load_window(row + taps->base[g], windows);
+        vst1q_u8(out + NPUD_GROUP * g, picked(&w, vld1q_u8(groups[g].left), windows));
+    }
+    const window w = load_window(row + taps->base[last], windows);
+    vst1q_u8(out + npud_group_start(taps, last), picked(&w, vld1q_u8(groups[last].left), windows));
+}
+
+/* 128 · left + floor((right - left) · a / 16), of eight; sqdmulh doubles, and rounds down. */
+FN int16x8_t eight(uint8x8_t left, uint8x8_t right, const int16_t *weight)
+{
+    int16x8_t difference = vreinterpretq_s16_u16(vsubl_u8(right, left));
+    int16x8_t part = vqdmulhq_s16(vshlq_n_s16(difference, 7), vld1q_s16(weight));
+    return vaddq_s16(vreinterpretq_s16_u16(vshll_n_u8(left, 7)), part);
+}
+
+FN void along_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const int windows)
+{
+    const packed_group *group = taps->packed;
+    for (size_t g = 0; g < taps->groups; g++, group++) {
+        const window w = load_window(row + taps->base[g], windows);
+        uint8x16_t left = picked(&w, vld1q_u8(group->left), windows);
+        uint8x16_t right = picked(&w, vld1q_u8(group->right), windows);
+        int16_t *to = out + npud_group_start(taps, g);
+        vst1q_s16(to, eight(vget_low_u8(left), vget_low_u8(right), group->weight));
+        vst1q_s16(to + 8, eight(vget_high_u8(left), vget_high_u8(right), group->weight + 8));
+    }
+}
+
+/* One function per number of windows. */
+#define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
+#define DEFINE(n)                                                                                  \
+    static void pick_##n(const npud_taps *taps, const uint8_t *row, uint8_t *out)                  \
+    {                                                                                              \
+        pick_n(taps, row, out, n);                                                                 \
+    }                                                                                              \
+    static void along_##n(const npud_taps *taps, const uint8_t *row, int16_t *out)                 \
+    {                                                                                              \
+        along_n(taps, row, out, n);                                                                \
+    }
+EACH(DEFINE)
+#define PICK(n) , pick_##n
+#define ALONG(n) , along_##n
+
+static void pick(const npud_taps *taps, const uint8_t *row, uint8_t *out)
+{
+    static void (*const of[])(const npud_taps *, const uint8_t *,
+                              uint8_t *) = {npud_scalar_pick EACH(PICK)};
+    of[taps->windows](taps, row, out);
+}
+
+static void along(const npud_taps *taps, const uint8_t *row, int16_t *out)
+{
+    static void (*const of[])(const npud_taps *, const uint8_t *,
+                              int16_t *) = {npud_scalar_along EACH(ALONG)};
+    of[taps->windows](taps, row, out);
+}
+
+/* ---- between rows ---- */
+
+/* (h · b >> 16) of eight: sqdmulh gives h · b >> 15. */
+FN uint8x8_t blended(const int16_t *first, const int16_t *second, int16x8_t a, int16x8_t b)
+{
+    int16x8_t sum = vshrq_n_s16(vqdmulhq_s16(vld1q_s16(first), a), 1);
+    sum = vsraq_n_s16(sum, vqdmulhq_s16(vld1q_s16(second), b), 1);
+    return vqrshrun_n_s16(sum, 2);
+}
+
+static void between(const int16_t *first, const int16_t *second, int weight, size_t n,
+                    uint8_t *out)
+{
+    const int16x8_t a = vdupq_n_s16((int16_t)(2048 - weight)), b = vdupq_n_s16((int16_t)weight);
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        uint8x8_t low = blended(first + j, second + j, a, b);
+        vst1q_u8(out + j, vcombine_u8(low, blended(first + j + 8, second + j + 8, a, b)));
+    }
+    npud_scalar_between(first + j, second + j, weight, n - j, out + j);
+}
+
+static void between16(const int16_t *first, const int16_t *second, int weight, size_t n,
+                      int16_t *out)
+{
+    const int16x8_t factor = vdupq_n_s16((int16_t)(weight * 16));
+    for (size_t j = 0; j < n; j += 16) /* all three rows have NPUD_SLACK */
+        for (size_t k = j; k < j + 16; k += 8) {
+            int16x8_t a = vld1q_s16(first + k), d = vsubq_s16(vld1q_s16(second + k), a);
+            vst1q_s16(out + k, vaddq_s16(a, vqrdmulhq_s16(d, factor)));
+        }
+}
+
+/* ---- colours ---- */
+
+static void to_bgr(const npud_to_bgr *m, const int16_t *const yuv[3], size_t n,
+                   uint8_t *const out[3])
+{
+    const int16x8_t y = vdupq_n_s16(m->y), bias = vdupq_n_s16(m->bias), bu = vdupq_n_s16(m->bu);
+    const int16x8_t gu = vdupq_n_s16(m->gu), gv = vdupq_n_s16(m->gv), rv = vdupq_n_s16(m->rv);
+    const int16x8_t middle = vdupq_n_s16(16384);
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        int16x8_t light = vaddq_s16(vqrdmulhq_s16(vld1q_s16(yuv[0] + j), y), bias);
+        int16x8_t u = vsubq_s16(vld1q_s16(yuv[1] + j), middle);
+        int16x8_t v = vsubq_s16(vld1q_s16(yuv[2] + j), middle);
+        int16x8_t green = vaddq_s16(light, vqrdmulhq_s16(u, gu));
+        vst1_u8(out[0] + j, vqrshrun_n_s16(vaddq_s16(light, vqrdmulhq_s16(u, bu)), 5));
+        vst1_u8(out[1] + j, vqrshrun_n_s16(vaddq_s16(green, vqrdmulhq_s16(v, gv)), 5));
+        vst1_u8(out[2] + j, vqrshrun_n_s16(vaddq_s16(light, vqrdmulhq_s16(v, rv)), 5));
+    }
+    const int16_t *const rest[3] = {yuv[0] + j, yuv[1] + j, yuv[2] + j};
+    uint8_t *const rest_out[3] = {out[0] + j, out[1] + j, out[2] + j};
+    npud_scalar_to_bgr(m, rest, n - j, rest_out);
+}
+
+static void rescale(const int16_t *in, int factor, int bias, size_t n, uint8_t *out)
+{
+    const int16x8_t k = vdupq_n_s16((int16_t)factor), plus = vdupq_n_s16((int16_t)bias);
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        int16x8_t a = vaddq_s16(vqrdmulhq_s16(vld1q_s16(in + j), k), plus);
+        int16x8_t b = vaddq_s16(vqrdmulhq_s16(vld1q_s16(in + j + 8), k), plus);
+        vst1q_u8(out + j, vqrshrun_high_n_s16(vqrshrun_n_s16(a, 6), b, 6));
+    }
+    npud_scalar_rescale(in + j, factor, bias, n - j, out + j);
+}
+
+static void split(const uint8_t *pixels, size_t n, uint8_t *const out[3])
+{
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        uint8x16x3_t planes = vld3q_u8(pixels + 3 * j);
+        for (int c = 0; c < 3; c++)
+            vst1q_u8(out[c] + j, planes.val[c]);
+    }
+    uint8_t *const rest[3] = {out[0] + j, out[1] + j, out[2] + j};
+    npud_scalar_split(pixels + 3 * j, n - j, rest);
+}
+
+static void join(const uint8_t *const planes[3], size_t n, uint8_t *out)
+{
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        uint8x16x3_t pixels = {
+            {vld1q_u8(planes[0] + j), vld1q_u8(planes[1] + j), vld1q_u8(planes[2] + j)}};
+        vst3q_u8(out + 3 * j, pixels);
+    }
+    const uint8_t *const rest[3] = {planes[0] + j, planes[1] + j, planes[2] + j};
+    npud_scalar_join(rest, n - j, out + 3 * j);
+}
+
+/* ---- NV12 ---- */
+
+/* A row of the matrix on eight colours times 128, rounded. */
+FN uint8x8_t yuv_of(const int16x8_t colours[3], const npud_to_yuv *m, const int to)
+{
+    int16x8_t sum = vaddq_s16(vqrdmulhq_n_s16(colours[0], m->factor[to][0]),
+                              vdupq_n_s16(m->bias[to]));
+    sum = vaddq_s16(sum, vqrdmulhq_n_s16(colours[1], m->factor[to][1]));
+    return vqrshrun_n_s16(vaddq_s16(sum, vqrdmulhq_n_s16(colours[2], m->factor[to][2])), 7);
+}
+
+static void to_nv12(const npud_to_yuv *m, const uint8_t *const bgr[2], size_t n,
+                    uint8_t *const luma[2], uint8_t *chroma)
+{
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        uint16x8_t sums[3];
+        for (int row = 0; row < 2; row++) {
+            uint8x16x3_t planes = vld3q_u8(bgr[row] + 3 * j);
+            int16x8_t low[3], high[3];
+            for (int c = 0; c < 3; c++) {
+                low[c] = vreinterpretq_s16_u16(vshll_n_u8(vget_low_u8(planes.val[c]), 7));
+                high[c] = vreinterpretq_s16_u16(vshll_high_n_u8(planes.val[c], 7));
+                sums[c] = row ? vpadalq_u8(sums[c], planes.val[c]) : vpaddlq_u8(planes.val[c]);
+            }
+            vst1q_u8(luma[row] + j, vcombine_u8(yuv_of(low, m, 0), yuv_of(high, m, 0)));
+        }
+        int16x8_t mean[3];
+        for (int c = 0; c < 3; c++)
+            mean[c] = vreinterpretq_s16_u16(vshlq_n_u16(sums[c], 5));
+        vst2_u8(chroma + j, (uint8x8x2_t){{yuv_of(mean, m, 1), yuv_of(mean, m, 2)}});
+    }
+    const uint8_t *const rest[2] = {bgr[0] + 3 * j, bgr[1] + 3 * j};
+    uint8_t *const rest_luma[2] = {luma[0] + j, luma[1] + j};
+    npud_scalar_to_nv12(m, rest, n - j, rest_luma, chroma + j);
+}
+
+/* ---- real numbers ---- */
+
+static void floats(const uint8_t *in, float gain, float offset, size_t n, float *out)
+{
+    const float32x4_t plus = vdupq_n_f32(offset);
+    uint8x16_t at[4]; /* four bytes each, as 32 bits */
+    for (int q = 0; q < 4; q++) {
+        uint8_t from[16];
+        for (int i = 0; i < 16; i++)
+            from[i] = i % 4 ? 255 : (uint8_t)(4 * q + i / 4);
+        at[q] = vld1q_u8(from);
+    }
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        uint8x16_t bytes = vld1q_u8(in + j);
+        for (int q = 0; q < 4; q++) {
+            float32x4_t value = vcvtq_f32_u32(vreinterpretq_u32_u8(vqtbl1q_u8(bytes, at[q])));
+            vst1q_f32(out + j + 4 * (size_t)q, vaddq_f32(vmulq_n_f32(value, gain), plus));
+        }
+    }
+    npud_scalar_floats(in + j, gain, offset, n - j, out + j);
+}
+
+const npud_pixel_kernels npud_pixels_neon = {
+    .name = "neon",
+    .pack = pack,
+    .pick = pick,
+    .along = along,
+    .between = between,
+    .between16 = between16,
+    .to_bgr = to_bgr,
+    .rescale = rescale,
+    .to_nv12 = to_nv12,
+    .split = split,
+    .join = join,
+    .floats = floats,
+};
+#endif
