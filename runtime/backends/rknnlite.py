@@ -38,11 +38,11 @@ except ImportError as error:
 WATCHED = ("rknn_inputs_set", "rknn_run", "rknn_outputs_get", "rknn_outputs_release")
 # a line of what init_runtime logs -> what it means
 REFUSALS = {
-    "_check_container": "it runs in a container (/.dockerenv): map /dev/dri/renderD129 and "
-    "/proc/device-tree/compatible into it, e.g. docker run -v, or use backend librknnrt",
-    "Please specify the target": "it does not know this chip (/proc/device-tree/compatible): "
-    "it runs on RK356x, RK3576 and RK3588",
-    "Can not find dynamic library": api.REMEDY,
+    "_check_container": "expected /dev/dri/renderD129 and /proc/device-tree/compatible in this "
+    "container (/.dockerenv), got none; remedy: docker run -v for both, or use backend librknnrt",
+    "Please specify the target": "expected an RK356x, RK3576 or RK3588, got an unknown chip in "
+    "/proc/device-tree/compatible",
+    "Can not find dynamic library": f"expected /usr/lib/{api.NAME}, got none; remedy: {api.REMEDY}",
 }
 log = logging.getLogger("npud")
 
@@ -120,7 +120,7 @@ class RknnliteBackend:
         if code != 0:  # inference may work nevertheless, on another core or a wrong version
             for line, meaning in REFUSALS.items():
                 if line in heard.text():
-                    raise BackendUnavailable(f"backend rknnlite: expected an NPU, got: {meaning}")
+                    raise BackendUnavailable(f"backend rknnlite: {meaning}")
             why = heard.reason()
             raise ModelError(f"{self._where}: init_runtime(core_mask={mask}) gave {code}: {why}")
         self._watch()

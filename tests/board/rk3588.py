@@ -35,10 +35,11 @@ FACE = {
 }
 # a face without something -> what npud says of rknn-toolkit-lite2 then
 REFUSALS = {
-    "dev/dri/renderD129": "expected an NPU, got: it runs in a container (/.dockerenv): map "
-    "/dev/dri/renderD129 and /proc/device-tree/compatible into it",
-    "proc/device-tree/compatible": "expected an NPU, got: it does not know this chip",
-    LIBRARY: "expected an NPU, got: install librknnrt.so of the version",
+    "dev/dri/renderD129": "expected /dev/dri/renderD129 and /proc/device-tree/compatible in this "
+    "container (/.dockerenv), got none; remedy: docker run -v for both, or use backend librknnrt",
+    "proc/device-tree/compatible": "expected an RK356x, RK3576 or RK3588, got an unknown chip in "
+    "/proc/device-tree/compatible",
+    LIBRARY: "expected /usr/lib/librknnrt.so, got none; remedy: install librknnrt.so of the version",
 }
 OPEN = """
 import sys, pathlib
