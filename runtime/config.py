@@ -84,6 +84,13 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     threads: Annotated[
         int, Meta(ge=0, le=1024, description="onnx: CPU threads per inference; 0 = one per core")
     ] = 0
+    native_layout: Annotated[
+        bool,
+        Meta(
+            description="librknnrt: outputs as the NPU writes them (NC1HWC2), without a conversion "
+            "on the CPU; not yet tried on a board"
+        ),
+    ] = False
     priority: Annotated[
         int, Meta(ge=0, le=255, description="hobot: 255 goes before all others on the BPU")
     ] = 0

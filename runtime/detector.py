@@ -151,6 +151,7 @@ def _backend_options(
         input_size=size,
         threads=chip.threads,
         core=core,
+        native_layout=chip.native_layout,
         priority=chip.priority,
         core_id=chip.core_id,
         version_check=chip.version_check,

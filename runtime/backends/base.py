@@ -22,13 +22,15 @@ class BackendOptions:
 
     input_size: (height, width) for models whose input size is dynamic; threads: CPU threads per
     inference, 0 for one per core; core: index of the NPU core to run on, modulo the cores there
-    are, None for the runtime's own choice; priority and core_id: the RDK's (see the config);
-    version_check: whether a model or driver that cannot fit is refused or warned of.
+    are, None for the runtime's own choice; native_layout: librknnrt's outputs as NC1HWC2; priority
+    and core_id: the RDK's (see the config); version_check: whether a model or driver that cannot
+    fit is refused or warned of.
     """
 
     input_size: tuple[int, int] | None = None
     threads: int = 0
     core: int | None = None
+    native_layout: bool = False
     priority: int = 0
     core_id: int = 0
     version_check: VersionCheck = "refuse"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from npud.errors import InferenceError
 from postprocess.tensor import TensorSpec
 from runtime.backends import rknn_api as api
+from runtime.backends.rknn_specs import RefusedError
 
 log = logging.getLogger("npud")
 Tensor = NDArray[Any]
@@ -39,10 +40,6 @@ class InOut(Protocol):
     def close(self) -> None:
         """Give the memory back, before the context is destroyed."""
         ...
-
-
-class RefusedError(Exception):
-    """The library has no shared memory for this context."""
 
 
 class Shared:

@@ -15,6 +15,20 @@ from runtime.backends import rknn_api as api
 LAYOUTS: dict[int, Layout] = {api.NCHW: "nchw", api.NHWC: "nhwc"}
 
 
+class RefusedError(Exception):
+    """The library has no shared memory, or no native layout, for this context."""
+
+
+def query_attr(
+    library: api.Library, context: int, where: str, command: int, index: int
+) -> api.Attr:
+    """What the library says of one tensor; raises InferenceError."""
+    got = api.Attr(index=index)
+    size = ctypes.sizeof(got)
+    library.call("rknn_query", where, context, command, addressof(got), size)
+    return got
+
+
 def query_attrs(
     library: api.Library, context: int, where: str
 ) -> tuple[list[api.Attr], list[api.Attr]]:
@@ -22,16 +36,10 @@ def query_attrs(
     counts = api.InOut()
     size = ctypes.sizeof(counts)
     library.call("rknn_query", where, context, api.IN_OUT_NUM, addressof(counts), size)
-
-    def attr(command: int, index: int) -> api.Attr:
-        got = api.Attr(index=index)
-        size = ctypes.sizeof(got)
-        library.call("rknn_query", where, context, command, addressof(got), size)
-        return got
-
+    asked = (library, context, where)
     return (
-        [attr(api.INPUT_ATTR, index) for index in range(counts.inputs)],
-        [attr(api.OUTPUT_ATTR, index) for index in range(counts.outputs)],
+        [query_attr(*asked, api.INPUT_ATTR, index) for index in range(counts.inputs)],
+        [query_attr(*asked, api.OUTPUT_ATTR, index) for index in range(counts.outputs)],
     )
 
 
@@ -65,6 +73,24 @@ def output_spec(attr: api.Attr, where: str) -> TensorSpec:
         quantization = Quantization.per_tensor(2.0**-attr.fl)
     layout: Layout = LAYOUTS.get(attr.fmt, "") if len(dims) == 4 else ""
     return TensorSpec(name, dims, dtype, layout, quantization)
+
+
+def native_output(attr: api.Attr, usual: TensorSpec) -> TensorSpec:
+    """An output as the NPU itself writes it, [1, C1, H, W, C2]; `usual` is its NCHW spec.
+
+    Raises RefusedError for a layout that npud does not know.
+    """
+    dims = tuple(attr.dims[: attr.n_dims])
+    if attr.fmt != api.NC1HWC2 or len(dims) != 5 or usual.layout != "nchw":
+        raise RefusedError(f"no native layout known of {usual}, got {list(dims)}")
+    channels, height, width = usual.shape[1:]
+    fits = dims[0] == 1 and dims[2:4] == (height, width) and dims[1] * dims[4] >= channels
+    size = int(np.prod(dims)) * usual.dtype.itemsize
+    if not fits or attr.size != size or attr.w_stride not in (0, width):
+        raise RefusedError(f"native layout {list(dims)} does not fit {usual}")
+    return TensorSpec(
+        usual.name, dims, usual.dtype, "nc1hwc2", usual.quantization, channels=channels
+    )
 
 
 def compare(where: str, stated: Sequence[TensorSpec], got: Sequence[TensorSpec]) -> None:

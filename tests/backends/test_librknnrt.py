@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from npud.errors import InferenceError, ModelError
+from runtime import models
+from runtime.backends import BACKENDS
 from runtime.backends.base import Backend, BackendOptions
 from tests.backends.conftest import Counts, Open
 from tests.board import stub_tensors
+from tests.models import build
 
 Stub = Callable[[], Counts]
 
@@ -169,15 +173,75 @@ def test_versions_are_the_librarys(open_one: Open, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("STUB_API", "1.5.0 (e6fe0c678@2023-05-25T08:09:20)")
     monkeypatch.setenv("STUB_DRIVER", "0.8.2")
     backend = open_one()
-    assert backend._model.versions() == ("1.5.0 (e6fe0c678@2023-05-25T08:09:20)", "0.8.2")
+    assert backend._weights.versions() == ("1.5.0 (e6fe0c678@2023-05-25T08:09:20)", "0.8.2")
     backend.close()
 
 
 def test_a_file_that_is_no_model_never_reaches_the_library(
-    open_one: Open, stub: Stub, tmp_path
+    open_one: Open, stub: Stub, tmp_path: Path
 ) -> None:
     (tmp_path / "m.rknn").write_bytes(b"RKNN\0\0\0\0 and nothing else")
     before = stub().inits
     with pytest.raises(ModelError):
         open_one()
     assert stub().inits == before
+
+
+def test_the_native_layout_holds_the_same_numbers(open_one: Open) -> None:
+    usual, native = open_one(), open_one(BackendOptions(native_layout=True))
+    twin = native.duplicate()
+    picture = [noise(usual, 1)]
+    for backend in (native, twin):
+        for spec, ours, theirs in zip(
+            backend.outputs, backend.infer(picture), usual.infer(picture)
+        ):
+            assert (spec.layout, ours.dtype) == ("nc1hwc2", np.int8)
+            assert ours.shape[4] == 16
+            planar = ours[0].transpose(0, 3, 1, 2).reshape(-1, *ours.shape[2:4])
+            np.testing.assert_array_equal(planar[: spec.channels], theirs[0])
+    for backend in (usual, native, twin):
+        backend.close()
+
+
+def test_a_native_layout_that_is_unknown_gives_the_usual_one(
+    open_one: Open, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB_ATTR", "native")
+    backend = open_one(BackendOptions(native_layout=True, core=1))
+    assert {spec.layout for spec in backend.outputs} == {"nchw"}
+    backend.infer([noise(backend, 1)])
+    backend.close()
+    assert (stub().contexts, stub().mems) == (0, 0)
+
+
+def test_half_precision_comes_as_it_is_and_nan_is_told(
+    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "half.rknn"
+    tensors = [build.rknn_tensor(f"out{n}", [1, 5, n, n], dtype=10) for n in (8, 4)]
+    path.write_bytes(build.rknn(tensors))
+    info = models.describe(path)
+    arrays = [np.random.default_rng(n).random((1, 5, n, n)).astype(np.float16) for n in (8, 4)]
+    side = tmp_path / "half.tensors"
+    stub_tensors.write(side, info.inputs, info.outputs, [(stub_tensors.ANY, arrays)])
+    monkeypatch.setenv("STUB_TENSORS", str(side))
+    backend = BACKENDS["librknnrt"].load()(path, BackendOptions())
+    assert all(map(np.array_equal, backend.infer([noise(backend, 0)]), arrays))
+    monkeypatch.setenv("STUB_OUTPUT", "nan")
+    with pytest.raises(
+        InferenceError, match=r"finite numbers in out8 \[1, 5, 8, 8\] float16, got nan"
+    ):
+        backend.infer([noise(backend, 0)])
+    backend.close()
+
+
+def test_what_cannot_be_freed_is_logged_and_no_more(
+    open_one: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = open_one()
+    monkeypatch.setenv("STUB_FAULT", "rknn_destroy_mem=-1,rknn_destroy=-7")
+    backend.close()
+    assert "rknn_destroy_mem returned -1 (failed)" in caplog.text
+    assert "rknn_destroy returned -7 (the context is invalid)" in caplog.text
+    with pytest.raises(InferenceError, match="closed"):
+        backend.infer([noise(backend, 0)])

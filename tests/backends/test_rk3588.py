@@ -37,14 +37,15 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 def use(cases: dict[str, Case], stub: Callable[[], Counts], monkeypatch: pytest.MonkeyPatch) -> Use:
     """use("bus", "librknnrt") opens the case's model with a backend."""
 
-    def opened(case: str, backend: str) -> Detector:
+    def opened(case: str, backend: str, **options: object) -> Detector:
         if backend == "rknnlite":
             pytest.importorskip("rknnlite", reason="rknn-toolkit-lite2 is for aarch64")
         if case not in cases:
             pytest.skip("needs the shared folder of real models")
         monkeypatch.setenv("STUB_TENSORS", str(cases[case].tensors))
         model = Model(path=str(cases[case].model))
-        return Detector(read_model(model), model, Chip(name=backend, version_check="warn"))
+        chip = Chip(name=backend, version_check="warn", **options)
+        return Detector(read_model(model), model, chip)
 
     return opened
 
@@ -94,6 +95,21 @@ def test_another_picture_finds_nothing(use: Use, cases: dict[str, Case], backend
     pixels[0, 0] ^= 255
     assert len(detector.detect(Frame(pixels))[0].boxes) == 0
     detector.close()
+
+
+@pytest.mark.parametrize("name", ["street", "bus"])
+def test_the_native_layout_is_decoded_to_the_same(
+    use: Use, cases: dict[str, Case], name: str
+) -> None:
+    usual, native = use(name, "librknnrt"), use(name, "librknnrt", native_layout=True)
+    assert {spec.layout for spec in native.backend.outputs} == {"nc1hwc2"}
+    found, _ = usual.detect(frame(cases[name]))
+    same, _ = native.detect(frame(cases[name]))
+    assert len(found.boxes) > 4
+    for field in ("boxes", "scores", "class_ids"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(same, field))
+    usual.close()
+    native.close()
 
 
 def test_both_backends_find_the_same(use: Use, cases: dict[str, Case]) -> None:

@@ -6,7 +6,7 @@
  *   STUB_FAULT=CALL=CODE[@N],…   CALL returns CODE (its Nth call only); CODE may be crash, hang, null
  *   STUB_OUTPUT=stale|nan|echo   rknn_run writes nothing; NaN; the input's checksum in the first
  *                          four elements of output 0
- *   STUB_ATTR=shape|size|type|count  what rknn_query says of the outputs is wrong
+ *   STUB_ATTR=shape|size|type|count|native  what rknn_query says of the outputs is wrong
  *   STUB_API, STUB_DRIVER  version texts;  STUB_RUN_US  how long rknn_run takes
  *
  * Memory of rknn_create_mem has a device side of its own: without rknn_mem_sync nothing arrives. */
@@ -93,7 +93,7 @@ static int query_attr(const model_t *model, int side, int native, attr_t *attr)
     if (attr->index >= (side ? model->head.outputs : model->head.inputs))
         return PARAM_INVALID;
     *attr = model->attrs[side][attr->index];
-    if (native)
+    if (native && !is("STUB_ATTR", "native"))
         make_native(attr);
     if (side && is("STUB_ATTR", "shape"))
         attr->dims[attr->n_dims - 1] += 1;
