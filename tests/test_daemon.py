@@ -229,8 +229,8 @@ def test_a_video_that_ends_is_said(daemon: Start, endpoint: str) -> None:
     assert "Traceback" not in started.log
 
 
-def test_a_stopped_subscriber_slows_nobody(daemon: Start, endpoint: str) -> None:
-    """A short version of the ten seconds that are measured by hand: see docs/testing.md."""
+def test_a_stopped_subscriber_costs_nobody_a_message(daemon: Start, endpoint: str) -> None:
+    """That it does not slow down is measured: benchmarks/slow_subscriber.py."""
     started = daemon("-e", endpoint, "-s", f"cam={STREET}", "--frames")
     receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
     listen = [sys.executable, "examples/subscribe.py", endpoint]
@@ -244,7 +244,6 @@ def test_a_stopped_subscriber_slows_nobody(daemon: Start, endpoint: str) -> None
                 receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.seq > 150)
             )
             assert all(m.lost == 0 for m in got)
-            assert got[-1].dropped - got[0].dropped <= 0.1 * len(got)
             assert started.rss_kib() - before < 60_000  # send_buffer × a picture, at most
         finally:
             stuck.kill()
