@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from npud.errors import BackendUnavailable, InferenceError, ModelError, NpudError
 from postprocess.tensor import Layout, Quantization, TensorSpec
 from runtime import compat
+from runtime.backends.against_file import difference
 from runtime.backends.base import BackendOptions, check_inputs
 from runtime.backends.guard import OutputGuard
 from runtime.models import hobot as file_reader
@@ -67,7 +68,7 @@ class HobotBackend:
         self._lock = threading.Lock()  # shared by duplicates: one input buffer for all
         self._arguments = {"core_id": options.core_id, "priority": options.priority}
         self.inputs, self.outputs = self._call(ModelError, "properties", self._specs)
-        if (differs := _difference(self.outputs, info.outputs)) or len(self.inputs) != 1:
+        if (differs := difference(self.outputs, info.outputs)) or len(self.inputs) != 1:
             differs = differs or f"expected one input, a picture, got {len(self.inputs)}"
             raise ModelError(f"model {path}: {differs}")
         self._guard = OutputGuard(path, self.inputs, self.outputs)
@@ -152,26 +153,3 @@ def _output(tensor: Any) -> TensorSpec:
     elif dtype.kind in "iu" and scale.size:  # floats are dequantized in the graph
         quantization = Quantization(scale, np.zeros(scale.size, np.int32))
     return TensorSpec(tensor.name, shape, dtype, layout, quantization)
-
-
-def _difference(outputs: Sequence[TensorSpec], file: Sequence[TensorSpec]) -> str:
-    """Where the binding says something else than the file, in words; "" if nowhere."""
-    known = {spec.name: spec for spec in file}
-    if {spec.name for spec in outputs} != set(known):
-        got = ", ".join(repr(spec.name) for spec in outputs) or "none"
-        return f"expected outputs {', '.join(known)}, as the file says, got {got}"
-    for spec in outputs:
-        expected = known[spec.name]
-        if (spec.shape, spec.dtype) != (expected.shape, expected.dtype):
-            got = f"{list(spec.shape)} {spec.dtype}"
-            return f"expected output {expected}, as the file says, got {got}"
-        ours, theirs = _scales(spec), _scales(expected)
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, 1e-3):
-            shown = (f"{s.size} up to {s.max(initial=0):.4g}" for s in (theirs, ours))
-            return f"output {spec.name}: expected scales {' in the file, got '.join(shown)}"
-    return ""
-
-
-def _scales(spec: TensorSpec) -> NDArray[np.float32]:
-    scale = spec.quantization.scale if spec.quantization else np.zeros(0, np.float32)
-    return scale.reshape(-1)

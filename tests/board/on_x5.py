@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -22,52 +19,16 @@ from npud.errors import InferenceError, ModelError
 from runtime import models
 from runtime.backends import open_backend
 from runtime.backends.base import Backend, BackendOptions
-from runtime.backends.hobot import HobotBackend, import_binding
+from runtime.backends.hobot import HobotBackend
 from runtime.cli import main
 from runtime.config import Backend as BackendConfig
 from runtime.config import Model
 from runtime.detector import Detector, read_model
 from runtime.frame import Frame
 from runtime.platform_info import Platform, read_platform
-from runtime.preprocess import InputSpec, Preprocessor
-from tests.board.x5_faults import FAULTS, OK, Fault
+from tests.board.conftest import CASES, FOLDER, Inject, Use, picture
 
-FOLDER = Path(os.environ["NPUD_X5"])
-CASES = json.loads((FOLDER / "cases.json").read_text())
 PERSON, BUS = 0, 5
-Use = Callable[[str], Path]
-Inject = Callable[[str], None]
-
-
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Let the stand-in serve a case's tensors; returns its model file."""
-
-    def choose(name: str) -> Path:
-        if name not in CASES:
-            pytest.skip("needs the shared folder of real models")
-        monkeypatch.setenv("STUB_DNN_TENSORS", CASES[name][1])
-        return Path(CASES[name][0])
-
-    return choose
-
-
-@pytest.fixture
-def inject(monkeypatch: pytest.MonkeyPatch) -> Inject:
-    return lambda fault: monkeypatch.setenv("STUB_DNN_FAULT", fault)
-
-
-@pytest.fixture
-def street(use: Use) -> Iterator[Backend]:
-    backend = open_backend("hobot", use("street"), BackendOptions())
-    yield backend
-    backend.close()
-
-
-def picture(case: str = "street") -> np.ndarray:
-    size = 320 if case in ("street", "integers") else 640
-    spec = InputSpec((size, size), color="nv12", pad_value=127)
-    return Preprocessor(spec)(Frame(cv2.imread(CASES[case][2])))[0]
 
 
 def test_the_board_is_recognised() -> None:
@@ -166,62 +127,6 @@ def test_the_street_is_found_in_floats_and_in_integers(use: Use) -> None:
     count = detect(use("street"), "street")
     assert count > 2
     assert detect(use("integers"), "street") == count
-
-
-def outcome(work: Callable[[], str]) -> str:
-    """What `work` returns or raises in a process of its own, or what that died of."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            text = work()
-        except BaseException as error:
-            text = f"{type(error).__name__}: {error}"
-        os.write(writing, text.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return text if code == 0 else f"the process dies of {signal.Signals(-code).name}"
-
-
-def by_binding(path: Path) -> str:
-    """Load, look at the properties and infer twice, as the vendor's examples do."""
-    binding = import_binding()
-    try:
-        model = binding.load(str(path))[0]
-        said = [tensor.properties.shape for tensor in (*model.inputs, *model.outputs)]
-        first = [tensor.buffer for tensor in model.forward(picture())]
-        outputs = model.forward(np.zeros_like(picture()))
-    except SystemError as error:
-        return f"SystemError, cause {error.__cause__!r}"
-    second = [tensor.buffer for tensor in outputs]
-    if not np.isfinite(first[0]).all():
-        return "returns them"
-    if all(map(np.array_equal, first, second)):
-        return "returns the frame before"
-    if not outputs[0].name:
-        return "outputs without names"
-    return OK if said[1] == (1, 40, 40, 4) else "takes it"
-
-
-def by_npud(path: Path) -> str:
-    backend = open_backend("hobot", path, BackendOptions())
-    backend.infer([picture()])
-    backend.infer([np.zeros_like(picture())])
-    return OK
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.inject)
-def test_a_fault_of_the_vendors_library(use: Use, inject: Inject, fault: Fault) -> None:
-    path = use("street")
-    inject(fault.inject)
-    binding = outcome(lambda: by_binding(path))
-    npud = outcome(lambda: by_npud(path)).replace(str(path), "m.bin")
-    if fault.varies:
-        assert npud.startswith((fault.npud, "the process dies of SIG"))
-    else:
-        assert (binding, npud) == (fault.binding, fault.npud)
 
 
 def test_scales_that_are_not_the_files(use: Use, inject: Inject) -> None:

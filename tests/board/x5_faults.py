@@ -1,6 +1,6 @@
 """D-Robotics' faults, one by one: what the binding does with them, and what npud says.
 
-on_x5.py produces both on the emulated board; docs/faults.md shows the same rows.
+on_x5_faults.py produces both on the emulated board; docs/faults.md shows the same rows.
 """
 
 from __future__ import annotations
