@@ -31,7 +31,7 @@ typedef struct { char name[64]; uint32_t fmt, type, qnt_type; int32_t zp; float 
 
 typedef struct { int users; uint8_t *blob; const uint8_t *frames; size_t frame_size; header_t head; attr_t attrs[2][MAX_IO]; } model_t;
 typedef struct { mem_t *mem; attr_t attr; } bound_t;
-typedef struct { model_t *model; uint8_t *input, *output[MAX_IO]; bound_t bound[2][MAX_IO]; uint64_t checksum; int mask, ran; } state_t;
+typedef struct { model_t *model; uint8_t *input, *output[MAX_IO]; bound_t bound[2][MAX_IO]; uint64_t checksum; int mask, broken; } state_t;
 
 static void describe(attr_t *attr, uint32_t index, const record_t *r)
 {

@@ -7,9 +7,11 @@
  *   STUB_OUTPUT=stale|nan|echo   rknn_run writes nothing; NaN; the input's checksum in the first
  *                          four elements of output 0
  *   STUB_ATTR=shape|size|type|count|native  what rknn_query says of the outputs is wrong
+ *   STUB_MAX_MEMS=N        rknn_create_mem gives none while N are alive
  *   STUB_API, STUB_DRIVER  version texts;  STUB_RUN_US  how long rknn_run takes
  *
- * Memory of rknn_create_mem has a device side of its own: without rknn_mem_sync nothing arrives. */
+ * Memory of rknn_create_mem has a device side of its own: without rknn_mem_sync nothing arrives.
+ * A context that runs after memory bound to it was destroyed says so. */
 #include "stub_rknn_model.h"
 
 #define API __attribute__((visibility("default")))
@@ -95,8 +97,11 @@ static int query_attr(const model_t *model, int side, int native, attr_t *attr)
     *attr = model->attrs[side][attr->index];
     if (native && !is("STUB_ATTR", "native"))
         make_native(attr);
-    if (side && is("STUB_ATTR", "shape"))
-        attr->dims[attr->n_dims - 1] += 1;
+    if (side && is("STUB_ATTR", "shape")) {
+        attr->n_elems -= attr->n_elems / attr->dims[attr->n_dims - 1];
+        attr->dims[attr->n_dims - 1] -= 1;
+        attr->size = attr->size_with_stride = attr->n_elems * SIZES[attr->type];
+    }
     if (side && is("STUB_ATTR", "size"))
         attr->size /= 2;
     if (side && is("STUB_ATTR", "type"))
@@ -114,7 +119,7 @@ API int rknn_query(context_t handle, int command, void *info, uint32_t size)
     switch (command) {
     case 0:
         *(counts_t *)info = (counts_t){state->model->head.inputs, state->model->head.outputs};
-        ((counts_t *)info)->outputs += (uint32_t)is("STUB_ATTR", "count");
+        ((counts_t *)info)->outputs -= (uint32_t)is("STUB_ATTR", "count");
         return 0;
     case 1: case 2:
         return query_attr(state->model, command == 2, 0, info);
@@ -185,7 +190,7 @@ API int rknn_run(context_t handle, void *extend)
     (void)extend;
     TRY("rknn_run");
     state_t *state = find(handle);
-    if (!state)
+    if (!state || state->broken)
         return CTX_INVALID;
     mem_t *in = state->bound[0][0].mem;
     if (!in && !state->input)
@@ -237,7 +242,8 @@ API int rknn_outputs_release(context_t handle, uint32_t count, output_t *outputs
 
 API mem_t *rknn_create_mem(context_t handle, uint32_t size)
 {
-    if (!find(handle) || fault("rknn_create_mem"))
+    const char *most = getenv("STUB_MAX_MEMS");
+    if (!find(handle) || fault("rknn_create_mem") || (most && counted.mems >= (uint64_t)atoi(most)))
         return NULL;
     mem_t *mem = calloc(1, sizeof *mem);
     mem->virt = calloc(1, size);
@@ -250,8 +256,11 @@ API mem_t *rknn_create_mem(context_t handle, uint32_t size)
 API int rknn_destroy_mem(context_t handle, mem_t *mem)
 {
     TRY("rknn_destroy_mem");
-    if (!find(handle))
+    state_t *state = find(handle);
+    if (!state)
         return CTX_INVALID;
+    for (int i = 0; i < 2 * MAX_IO; i++)
+        state->broken |= state->bound[i / MAX_IO][i % MAX_IO].mem == mem;
     free(mem->virt);
     free(mem->device);
     free(mem);
