@@ -168,6 +168,27 @@ def test_long_lists(kernels, iou_threshold, spread):
 
 
 @pytest.mark.parametrize("kernels", VARIANTS)
+@pytest.mark.parametrize("iou_threshold", [0.1, 0.45, 0.5, 0.7])
+def test_pairs_as_far_apart_as_they_may_be(kernels, iou_threshold):
+    """Boxes at the end of one that is 1 / threshold times as wide or high: the grid's bound."""
+    rng = np.random.default_rng(4)
+    corners = rng.uniform(0, 4000, (600, 2))
+    large = np.hstack([corners, corners + 60])
+    small = large.copy()
+    side, axis = rng.integers(0, 2, 600), rng.integers(0, 2, 600)
+    shorter = 60 * iou_threshold * (1 + rng.choice([-1e-3, 1e-3], 600))
+    rows = np.arange(600)
+    small[rows, axis + 2 * side] = np.where(
+        side, corners[rows, axis] + shorter, corners[rows, axis] + 60 - shorter
+    )
+    boxes = np.vstack([large, small]).astype(np.float32)
+    scores = np.linspace(1, 0.5, 1200, dtype=np.float32)
+    expected = reference.nms(boxes, scores, np.zeros(1200, np.int32), iou_threshold, 10_000)
+    found = nms(kernels, boxes, scores, np.zeros(1200, np.int32), iou_threshold)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kernels", VARIANTS)
 @pytest.mark.parametrize("values", ["ties", "logits", "skewed", "one", "infinite"])
 def test_order_of_many(kernels, values):
     rng = np.random.default_rng(2)
