@@ -36,7 +36,7 @@ def nms(
     """
     usable = np.flatnonzero(~np.isnan(scores) & np.isfinite(boxes).all(axis=1))
     order = usable[np.lexsort((usable, class_ids[usable], -scores[usable]))]
-    if mode == "none":
+    if mode == "none" or iou_threshold >= 1.0:
         return order[:max_detections]
     kept: list[int] = []
     for index in order:
@@ -50,8 +50,6 @@ def nms(
 
 def _overlaps(box: Float32, kept: Float32, iou_threshold: float) -> bool:
     """Whether the IoU of `box` (4,) with any of `kept` (K, 4) is greater than the threshold."""
-    if iou_threshold >= 1.0:
-        return False
     zero = np.float32(0)
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = np.maximum(box[:2], kept[:, :2]), np.minimum(box[2:], kept[:, 2:])
