@@ -14,7 +14,7 @@ import npud
 from npud.errors import ConfigError
 from npud.wire import MAX_LIST, valid_camera_name
 from runtime.backends.base import VersionCheck
-from runtime.models.manifest import Input
+from runtime.models.manifest import Input, Manifest
 from runtime.preprocess import InputSpec
 from runtime.validate import TOML_NAMES, convert, nearest
 
@@ -208,6 +208,7 @@ def document() -> str:
         ("[backend]", Backend),
         ("[camera.NAME]", Camera),
         ("[publish]", Publish),
+        ("The manifest: MODEL.toml", Manifest),
     ]
     for title, kind in tables:
         about = (
@@ -220,15 +221,16 @@ def document() -> str:
         )
         lines += ["", f"## {title}", "", about[:1].upper() + about[1:], ""]
         lines += ["| key | default | meaning |", "|---|---|---|"]
-        lines += [_row(field) for field in msgspec.inspect.type_info(kind).fields]  # type: ignore[attr-defined]
+        defaults = InputSpec if kind is Input else None  # where nobody says
+        lines += [_row(field, defaults) for field in msgspec.inspect.type_info(kind).fields]  # type: ignore[attr-defined]
     return "\n".join(lines) + "\n"
 
 
-def _row(field: Any) -> str:
+def _row(field: Any, defaults: type[InputSpec] | None) -> str:
     description = (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
     default = field.default
-    if default is None:  # [model.input]: what the pre-processing does where nobody says
-        default = getattr(InputSpec, field.encode_name, None)
+    if default is None and defaults:
+        default = getattr(defaults, field.encode_name, None)
     if field.required:
         shown = "required"
     elif isinstance(default, (str, int, float, bool, tuple)):

@@ -56,7 +56,9 @@ def read_subject(path: Path, target: str = "") -> Subject:
     labels = manifest.labels if manifest.labels is not None else info.labels
     refusal = ""
     for count in (len(labels) or None, None):  # a wrong number of labels is a finding of its own
-        hints = dataclasses.replace(hints_of(manifest), num_classes=count)
+        hints = hints_of(manifest)
+        if count:
+            hints = dataclasses.replace(hints, num_classes=count)
         try:
             size = input_size(info, manifest.input.size)
             plan = plan_of(info, info.outputs, size, hints)

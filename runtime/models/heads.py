@@ -27,8 +27,17 @@ Canary = Callable[[], Sequence[NDArray[Any]]]
 
 def hints_of(manifest: Manifest) -> Hints:
     """What the manifest says about the head."""
-    said = "the manifest says so" if manifest.activation else ""
-    return Hints(manifest.head, manifest.activation, said, anchors=manifest.anchors)
+    return Hints(
+        head=manifest.head,
+        activation=manifest.activation,
+        activation_evidence="the manifest says so" if manifest.activation else "",
+        num_classes=manifest.num_classes,
+        layout=manifest.layout,
+        strides=manifest.strides,
+        order=manifest.order,
+        objectness=manifest.objectness,
+        anchors=manifest.anchors,
+    )
 
 
 def plan_of(

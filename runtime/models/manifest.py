@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from postprocess.plan import HEADS, Activation, Head
+from postprocess.plan import HEADS, Activation, CellLayout, Head
 from runtime.validate import convert, load_toml
 
 Byte = Annotated[int, Meta(ge=0, le=255)]
@@ -55,7 +55,7 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Facts about a model that its file may not hold."""
+    """The .toml beside a model: facts that the model's file may not hold."""
 
     labels: Annotated[
         tuple[str, ...] | None, Meta(description="class names in the order of the class ids")
@@ -73,6 +73,22 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             description="of an anchor head: for each stride, smallest first, [width, height] of "
             "its anchors in input pixels"
         ),
+    ] = None
+    num_classes: Annotated[
+        int | None, Meta(ge=1, le=4095, description="number of classes, where labels are not given")
+    ] = None
+    strides: Annotated[
+        tuple[Side, ...] | None, Meta(description="strides of the head, where shapes leave a doubt")
+    ] = None
+    layout: Annotated[
+        CellLayout | None, Meta(description="memory layout of the outputs, where shapes are square")
+    ] = None
+    order: Annotated[
+        Literal["box,cls", "cls,box"] | None,
+        Meta(description="order of the outputs of a stride, where their channels are alike"),
+    ] = None
+    objectness: Annotated[
+        bool | None, Meta(description="flat heads: channel 4 is an objectness")
     ] = None
     nms: Annotated[
         Literal["class", "agnostic", "none"] | None,
