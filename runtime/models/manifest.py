@@ -75,7 +75,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         ),
     ] = None
     num_classes: Annotated[
-        int | None, Meta(ge=1, le=4095, description="number of classes, where labels are not given")
+        Annotated[int, Meta(ge=1, le=4095)] | None,
+        Meta(description="number of classes, where labels are not given"),
     ] = None
     strides: Annotated[
         tuple[Side, ...] | None, Meta(description="strides of the head, where shapes leave a doubt")
@@ -94,7 +95,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Literal["class", "agnostic", "none"] | None,
         Meta(description="non-maximum suppression that suits the model"),
     ] = None
-    input: Input = Input()
+    input: Annotated[
+        Input, Meta(description="how pictures are fed: a table with the keys of [model.input]")
+    ] = Input()
 
 
 def beside(model: Path) -> Path:
