@@ -175,8 +175,8 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
     if tensor.dtype == np.uint8:
         given = _fed_as_bytes(files, tensor.name, given)
     if tensor.layout == "nv12":
-        if wanted.mean or wanted.std:
-            raise ModelError("input.mean and input.std have no meaning for an NV12 input")
+        if given.get("mean") or given["std"] != (1.0, 1.0, 1.0):
+            raise ModelError("input.mean and input.std cannot be applied to an NV12 input")
         given = {"pad_value": NV12_PAD} | given | {"color": "nv12"}
     layout = "nhwc" if tensor.layout == "nhwc" else "nchw"
     given |= {"size": (height, width), "layout": layout, "dtype": tensor.dtype}
@@ -186,7 +186,8 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
 def _fed_as_bytes(files: ModelFiles, name: str, given: dict[str, Any]) -> dict[str, Any]:
     """A model that takes bytes scales them itself, by numbers that its file may name."""
     own = files.info.pixels.get(name)
-    for key, value in (("mean", own.mean), ("std", own.std)) if own and own.std else ():
+    mean = own.mean or (0.0, 0.0, 0.0) if own else ()
+    for key, value in (("mean", mean), ("std", own.std)) if own and own.std else ():
         said = given.pop(key, value)
         if tuple(said) != tuple(value):
             raise ModelError(
@@ -204,6 +205,7 @@ def _options(files: ModelFiles, settings: config.Model) -> Options:
             iou_threshold=settings.iou_threshold,
             max_detections=settings.max_detections,
             nms=nms,
+            multi_label=files.manifest.multi_label,
         )
     except ConfigError as error:
         raise ConfigError(f"model.{error}") from None

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from npud.errors import BackendUnavailable, InferenceError, ModelError
+from runtime import config
 from runtime.backends import open_backend
 from runtime.backends.base import Backend, BackendOptions
 from runtime.backends.hobot import HobotBackend
+from runtime.detector import Detector, read_model
 from tests.board import x5_faults
 from tests.conftest import ROOT
 from tests.models import build
@@ -161,6 +163,34 @@ def test_no_binding_and_one_that_misses_a_library(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BackendUnavailable, match=r"got: libdnn\.so: cannot open; remedy"):
         HobotBackend.probe()
+
+
+def detector(path: Path, manifest: str) -> Detector:
+    path.with_suffix(".toml").write_text(manifest)
+    settings = config.Model(path=str(path))
+    return Detector(read_model(settings), settings, config.Backend(name="hobot"))
+
+
+def test_a_picture_is_fed_as_nv12_as_the_manifest_says(model: Model, path: Path) -> None:
+    quiet = [np.full_like(output.buffer, -9) for output in model.outputs]
+    for output, buffer in zip(model.outputs, quiet):
+        output.buffer = buffer
+    usual = detector(path, "[input]\nmean = [0, 0, 0]\nstd = [255, 255, 255]").input
+    assert (usual.color, usual.size, usual.pad_value, usual.yuv_range) == (
+        "nv12",
+        (64, 64),
+        127,
+        "full",
+    )
+    zoo = detector(path, '[input]\npad_value = 114\nyuv_range = "video"').input
+    assert (zoo.pad_value, zoo.yuv_range) == (114, "video")
+    with pytest.raises(ModelError, match=r"input\.std: expected \[255"):
+        detector(path, "[input]\nstd = [1, 1, 1]")
+    path.write_bytes(build.bin_heads({"SCALE_VALUE": ""}))
+    with pytest.raises(
+        ModelError, match=r"input\.mean and input\.std cannot be applied to an NV12"
+    ):
+        detector(path, "[input]\nstd = [255, 255, 255]")
 
 
 def test_the_page_shows_what_the_emulated_board_shows() -> None:

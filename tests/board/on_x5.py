@@ -39,6 +39,18 @@ def test_the_board_is_recognised() -> None:
     assert HobotBackend.probe() == "hobot_dnn_rdkx5.pyeasy_dnn"
 
 
+def test_the_doctor_misses_nothing_but_the_device_node(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["npud", "doctor", "--json"])
+    with pytest.raises(SystemExit):  # qemu looks for device nodes on the host
+        main()
+    result = json.loads(capsys.readouterr().out)
+    found = [finding for section in result["sections"].values() for finding in section]
+    assert [f["name"] for f in found if f["level"] == "problem"] == ["BPU"]
+    assert "hobot_dnn_rdkx5.pyeasy_dnn can be imported" in [f["text"] for f in found]
+
+
 @pytest.mark.parametrize("name", ["street", "integers", "int8"])
 def test_specs_are_the_files_and_tensors_those_recorded(use: Use, name: str) -> None:
     path = use(name)

@@ -51,10 +51,8 @@ FAULTS = [
     _load("hbDNNGetModelHandle"),
     _fails("hbSysAllocCachedMem", _cause("prepare_model_tensor failed"),
            LOAD + "prepare_model_tensor failed", varies=True),
-    _fails("hbDNNGetInputCount", _cause("forward execution failed."),
-           "ModelError: model m.bin: expected one input, a picture, got 0"),
-    _fails("hbDNNGetOutputCount", _cause("forward execution failed."),
-           f"ModelError: model m.bin: expected outputs {NAMES}, as the file says, got none"),
+    _fails("hbDNNGetInputCount", UNSET, "ModelError: model m.bin: ", varies=True),
+    _fails("hbDNNGetOutputCount", UNSET, "ModelError: model m.bin: ", varies=True),
     _fails("hbDNNGetInputName", OK, OK),
     _fails("hbDNNGetOutputName", "outputs without names",
            f"ModelError: model m.bin: expected outputs {NAMES}, as the file says, got "
