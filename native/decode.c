@@ -45,9 +45,8 @@ static int contradicts(const npud_decoder *d, uint64_t key)
     return 0;
 }
 
-static void keep(void *target, size_t index, uint64_t key, const npud_box *box)
+static void write(const frame *f, size_t index, uint64_t key, const npud_box *box)
 {
-    const frame *f = target;
     float *out = f->out->boxes + 4 * index;
     out[0] = box->x1;
     out[1] = box->y1;
@@ -55,6 +54,15 @@ static void keep(void *target, size_t index, uint64_t key, const npud_box *box)
     out[3] = box->y2;
     f->out->scores[index] = score_of(f->decoder, key);
     f->out->class_ids[index] = (int32_t)npud_key_class(key);
+}
+
+static void keep(void *target, size_t index, uint64_t key, const npud_box *box)
+{
+    const frame *f = target;
+    if (f->decoder->multi_label)
+        npud_labels_keep(&f->decoder->labels, index, key, box);
+    else
+        write(f, index, key, box);
     if (index == 0 && !f->decoder->logits)
         f->decoder->contradictions += (uint64_t)contradicts(f->decoder, key);
 }
@@ -62,5 +70,13 @@ static void keep(void *target, size_t index, uint64_t key, const npud_box *box)
 size_t npud_decode(npud_decoder *d, const npud_detections *out)
 {
     frame f = {d, out};
-    return npud_select(&d->selector, npud_scan(d), npud_decode_boxes, d, keep, &f);
+    size_t kept = npud_select(&d->selector, npud_scan(d), npud_decode_boxes, d, keep, &f);
+    if (!d->multi_label)
+        return kept;
+    size_t pairs = npud_labels_pairs(d, kept);
+    for (size_t i = 0; i < pairs; i++) {
+        uint64_t key = d->labels.keys[i];
+        write(&f, i, key, &d->labels.boxes[d->labels.ordinals[npud_key_cell(key)]]);
+    }
+    return pairs;
 }

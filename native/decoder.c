@@ -123,6 +123,9 @@ int npud_decoder_init(npud_decoder *d)
     if (npud_selector_init(&d->selector, last->first_cell + last->cells, classes) < 0 ||
         npud_sigmoid_init(&d->sigmoid) < 0)
         return -1;
+    if (d->multi_label && npud_labels_init(&d->labels, last->first_cell + last->cells,
+                                           d->selector.max_detections, classes) < 0)
+        return -1;
     for (int i = 0; i < d->levels_used; i++)
         if (init_level(d, &d->levels[i]) < 0)
             return -1;
@@ -143,4 +146,5 @@ void npud_decoder_free(npud_decoder *d)
     }
     npud_selector_free(&d->selector);
     npud_sigmoid_free(&d->sigmoid);
+    npud_labels_free(&d->labels);
 }

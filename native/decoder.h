@@ -74,6 +74,19 @@ size_t npud_sigmoid_entries(npud_dtype dtype);
 void npud_sigmoid_fill(npud_dtype dtype, const npud_quant *quant, float *table);
 double npud_exp_double(double x); /* for |x| ≤ 104 */
 
+/* Memory for all labels of the cells kept; `keys` is NULL where each cell gives its best label. */
+typedef struct {
+    size_t most;
+    npud_box *boxes;    /* of the cells kept, in their order */
+    uint32_t *cells;    /* their numbers */
+    uint32_t *ordinals; /* where among them a cell is; only of those kept */
+    float *values;      /* classes of one cell */
+    uint64_t *keys, *spare;
+} npud_labels;
+
+int npud_labels_init(npud_labels *labels, size_t cells, size_t most, size_t classes);
+void npud_labels_free(npud_labels *labels);
+
 /* Everything known before the first frame, and the memory for all frames. */
 typedef struct {
     npud_head head;
@@ -84,6 +97,8 @@ typedef struct {
     npud_tensor tensors[NPUD_MAX_OUTPUTS];
     npud_sigmoid sigmoid;
     npud_selector selector;
+    int multi_label;
+    npud_labels labels;
     const npud_kernels *kernels;
     uint64_t contradictions; /* frames with a probability that cannot be one */
 } npud_decoder;
@@ -93,6 +108,10 @@ typedef struct {
     float *scores;      /* (M,) */
     int32_t *class_ids; /* (M,) */
 } npud_detections;
+
+void npud_labels_keep(npud_labels *labels, size_t index, uint64_t key, const npud_box *box);
+/* Writes the keys of the best pairs into labels.keys, in order; returns their number. */
+size_t npud_labels_pairs(npud_decoder *decoder, size_t kept);
 
 /* Makes tables and thresholds of a decoder whose other fields are set; -1 without memory. */
 int npud_decoder_init(npud_decoder *decoder);

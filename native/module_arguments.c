@@ -245,10 +245,22 @@ static int check_numbers(const npud_decoder *d, int head, int nms, Py_ssize_t ma
     return refuse("head, num_classes, nms, max_detections or sigmoid are out of range");
 }
 
+/* All labels of a cell are for heads without objectness, NMS and rows. */
+static int check_labels(const npud_decoder *d)
+{
+    int has_gate = 0;
+    for (int i = 0; i < d->levels_used; i++)
+        has_gate |= d->levels[i].gate.tensor >= 0 && !d->levels[i].gate_is_sum;
+    if (d->multi_label && (has_gate || d->selector.mode != NPUD_NMS_NONE))
+        return refuse("multi_label takes a head without objectness, and no NMS");
+    return 0;
+}
+
 int npud_parse_arguments(DecoderObject *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"head",           "num_classes",   "logits",  "threshold",
                             "score_floor",    "iou_threshold", "max_detections", "nms",
+                            "multi_label",
                             "sigmoid",        "table_size",    "table_range", "kernels",
                             "outputs",        "levels",        NULL};
     npud_decoder *d = &self->decoder;
@@ -257,9 +269,9 @@ int npud_parse_arguments(DecoderObject *self, PyObject *args, PyObject *keywords
     int nms, sigmoid;
     Py_ssize_t max_detections;
     if (!PyArg_ParseTupleAndKeywords(
-            args, keywords, "$sipfffniiifsO!O!:Decoder", names, &head_name, &d->num_classes,
+            args, keywords, "$sipfffnipiifsO!O!:Decoder", names, &head_name, &d->num_classes,
             &d->logits, &d->threshold, &d->score_floor, &d->selector.iou_threshold, &max_detections,
-            &nms, &sigmoid, &d->sigmoid.steps, &d->sigmoid.range, &kernels,
+            &nms, &d->multi_label, &sigmoid, &d->sigmoid.steps, &d->sigmoid.range, &kernels,
             &PyTuple_Type, &outputs, &PyTuple_Type, &levels))
         return -1;
     d->kernels = npud_kernels_of(kernels);
@@ -272,5 +284,7 @@ int npud_parse_arguments(DecoderObject *self, PyObject *args, PyObject *keywords
     d->sigmoid.mode = (npud_sigmoid_mode)sigmoid;
     d->selector.mode = d->selector.iou_threshold >= 1.0f ? NPUD_NMS_NONE : (npud_nms_mode)nms;
     d->selector.max_detections = (size_t)max_detections;
-    return parse_outputs(self, outputs) < 0 || parse_levels(self, levels) < 0 ? -1 : 0;
+    if (parse_outputs(self, outputs) < 0 || parse_levels(self, levels) < 0)
+        return -1;
+    return check_labels(d);
 }

@@ -28,6 +28,7 @@ class Decoder:
         iou_threshold: float,
         max_detections: int,
         nms: int,
+        multi_label: bool,
         sigmoid: int,
         table_size: int,
         table_range: float,

@@ -37,8 +37,21 @@ def check_readable(plan: HeadPlan, outputs: Sequence[TensorSpec], options: Optio
             'sigmoid: expected "table" or "exact", got "none", which states that the NPU did it; '
             f"the class outputs are logits ({plan.evidence})"
         )
+    if options.multi_label and plan.head != "end2end":
+        _check_multi_label(plan, options)
     for level in plan.levels:
         _check_level(plan, level, outputs)
+
+
+def _check_multi_label(plan: HeadPlan, options: Options) -> None:
+    if plan.objectness:
+        raise ConfigError(
+            f"multi_label: expected a head without objectness, got {plan.head} with one"
+        )
+    if options.nms != "none" and options.iou_threshold < 1:
+        raise ConfigError(
+            f'multi_label: expected nms = "none": one-to-one heads need none; got "{options.nms}"'
+        )
 
 
 def _check_type(spec: TensorSpec) -> None:

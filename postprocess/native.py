@@ -47,6 +47,7 @@ class NativeEngine:
             iou_threshold=options.iou_threshold,
             max_detections=min(options.max_detections, plan.cells),
             nms=NMS_MODES.index(nms),
+            multi_label=options.multi_label and plan.head != "end2end",
             sigmoid=sigmoid_mode(options),
             table_size=options.table_size,
             table_range=options.table_range,

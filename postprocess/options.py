@@ -36,6 +36,10 @@ class Options:
     step² · 0.0962 / 8 plus 1.5e-7, "nearest" to step / 8.  "exact" is a polynomial, right to
     1.5e-7.  "none" states that the NPU did it: logits are refused.
 
+    `multi_label`: of the best `max_detections` cells, the best `max_detections` pairs of a cell and
+    any class that passes, instead of each cell's best class: what one-to-one heads (YOLOv10,
+    YOLO26) do in their graph.  For heads without objectness, and without NMS.
+
     `use_score_sum` skips cells whose score sum is below the threshold; a saturated sum never does.
 
     Raises ConfigError for a value out of range, naming the key.
@@ -45,6 +49,7 @@ class Options:
     iou_threshold: float = 0.45
     max_detections: int = 300
     nms: NmsMode = "class"
+    multi_label: bool = False
     sigmoid: SigmoidMode = "table"
     table_size: int = 1024
     table_interpolation: Interpolation = "linear"

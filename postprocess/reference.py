@@ -29,6 +29,10 @@ inter. Widths and heights below 0 count as 0, so a degenerate box has IoU 0 with
 when `max_detections` boxes are kept; candidates beyond are not looked at (nor counted). end2end
 heads have done their NMS: mode "none" applies.
 
+All labels. With `multi_label`, the boxes kept are those of the best cells; the detections are pairs
+of such a cell and any class whose real value passes as above, in the order above, the rank being
+that value; `max_detections` cuts again.
+
 Contradictions. Frames of probabilities are counted whose best detection has a class value, an
 objectness or a rank outside of [-0.01, 1.01].
 """
@@ -111,7 +115,8 @@ class ReferenceEngine:
             parts = [self._read(level, tensors) for level in self._plan.levels]
             merged = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Cells))
             cells = Cells(*merged)
-        cells = cells.at(cells.passing)
+        passing = cells.passing
+        cells = cells.at(passing)
         finite = np.isfinite(cells.boxes).all(axis=1) & (cells.classes <= MAX_CLASS_ID)
         usable = np.flatnonzero(finite)
         found, options = cells.at(usable), self._options
@@ -119,10 +124,40 @@ class ReferenceEngine:
         limits = (options.iou_threshold, options.max_detections, mode)
         kept = usable[nms(found.boxes, found.ranks, found.classes, *limits)]
         self._count(finite, cells, kept)
+        if options.multi_label and self._plan.head != "end2end":
+            numbers = np.flatnonzero(passing)[kept]
+            return self._all_labels(tensors, numbers, cells.boxes[kept], boxes, scores, class_ids)
         boxes[: len(kept)] = cells.boxes[kept]
         scores[: len(kept)] = cells.scores[kept]
         class_ids[: len(kept)] = cells.classes[kept]
         return len(kept)
+
+    def _all_labels(
+        self,
+        tensors: Sequence[NDArray[Any]],
+        numbers: Integers,
+        found: Float32,
+        boxes: Float32,
+        scores: Float32,
+        class_ids: NDArray[np.int32],
+    ) -> int:
+        """Write the best pairs of a cell, by its number, and a class; return how many."""
+        plan, values, chances, passing = self._plan, [], [], []
+        for level in plan.levels:
+            spec = self._specs[level.cls]
+            _, real = self._stored(tensors, level, level.cls, level.cls_channel, plan.num_classes)
+            values.append(real)
+            chances.append(self._probabilities(real, level.cls))
+            passing.append(real >= least_real(self._threshold, spec.dtype))
+        rank = np.concatenate(values)[numbers]
+        chance = self._limit(np.concatenate(chances)[numbers])
+        row, class_id = np.nonzero(np.concatenate(passing)[numbers])
+        order = np.lexsort((numbers[row], class_id, -rank[row, class_id]))
+        row, class_id = row[order][: len(scores)], class_id[order][: len(scores)]
+        boxes[: len(row)] = found[row]
+        scores[: len(row)] = chance[row, class_id]
+        class_ids[: len(row)] = class_id
+        return len(row)
 
     def _stored(
         self,

@@ -6,8 +6,6 @@ lines of NumPy.  Needs the shared folder of models and images; skipped without i
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import runpy
 import sys
@@ -19,6 +17,8 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 import pytest
+
+from benchmarks.accuracy import coco_map
 
 pytestmark = [pytest.mark.shared, pytest.mark.timeout(600)]
 Command = Callable[..., tuple[int, str, str]]
@@ -150,30 +150,3 @@ def test_map_is_the_models_published_one(
     assert coco_map(shared / "data/coco_val/instances.json", json.loads(out)) == pytest.approx(
         expected, abs=0.003
     )
-
-
-def coco_map(annotations: Path, results: list[dict[str, Any]]) -> float:
-    """mAP50-95 by pycocotools."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        categories = sorted(truth.getCatIds())
-        rows = []
-        for result in results:
-            for one in result["detections"]:
-                x1, y1, x2, y2 = one["box"]
-                rows.append(
-                    {
-                        "image_id": int(Path(result["image"]).stem),
-                        "category_id": categories[one["class_id"]],
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "score": one["score"],
-                    }
-                )
-        evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0])

@@ -95,6 +95,13 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Literal["class", "agnostic", "none"] | None,
         Meta(description="non-maximum suppression that suits the model"),
     ] = None
+    multi_label: Annotated[
+        bool,
+        Meta(
+            description="a box may have several labels, as one-to-one heads (YOLO26, v10) "
+            'give them in their graph; with nms = "none"'
+        ),
+    ] = False
     input: Annotated[
         Input, Meta(description="how pictures are fed: a table with the keys of [model.input]")
     ] = Input()

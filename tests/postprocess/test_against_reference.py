@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zoo import DTYPES, Form, flat_model, grid_model, models
 
+from npud.errors import ConfigError
 from postprocess import reference
 
 OPTIONS = {"max_examples": 400, "deadline": None}
@@ -58,6 +59,37 @@ def compare(model: Model, threshold=0.25, iou=0.45, limit=300, nms="class", **ot
 )
 def test_any_head(model, threshold, iou, limit, nms, **sigmoid):
     compare(model, threshold, iou, limit, nms, **sigmoid)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    model=models(),
+    threshold=st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.9]),
+    limit=st.sampled_from([1, 20, 300]),
+    sigmoid=st.sampled_from(["table", "exact"]),
+)
+def test_all_labels_of_any_head(model, threshold, limit, sigmoid):
+    options = {
+        "score_threshold": threshold,
+        "max_detections": limit,
+        "nms": "none",
+        "multi_label": True,
+        "sigmoid": sigmoid,
+    }
+    if model.plan.objectness and model.plan.head != "end2end":
+        with pytest.raises(ConfigError, match="expected a head without objectness"):
+            model.decoder("native", **options)
+        return
+    found = [model.decode(k, **options) for k in ("native", "reference")]
+    dfl = model.plan.head == "dfl"
+    assert_same(*found, DFL_CELLS * max(level.stride for level in model.plan.levels) * dfl)
+
+
+def test_all_labels_need_no_nms():
+    forms = dict.fromkeys(("box", "cls"), Form("float32", "nchw"))
+    model = grid_model(np.random.default_rng(0), "ltrb", forms, (64, 64), (8,), 3)
+    with pytest.raises(ConfigError, match='multi_label: expected nms = "none"'):
+        model.decoder("native", multi_label=True)
 
 
 SIZES = [(1, 1), (1, 7), (3, 5), (15, 17), (16, 16), (1, 257), (31, 33)]
