@@ -67,8 +67,11 @@ def resize(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Bilinear, (H, W) or (H, W, C) to (width, height) `size`, of the same type."""
     if plane.shape[1::-1] == size:
         return plane
-    scaled: NDArray[Any] = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
-    return scaled
+    # OpenCV for aarch64 leaves single planes of 8 bits to Carotene, which is less precise.
+    alone = plane.ndim == 2 and plane.dtype == np.uint8
+    given = np.dstack([plane, plane]) if alone else plane
+    scaled: NDArray[Any] = cv2.resize(given, size, interpolation=cv2.INTER_LINEAR)
+    return scaled.reshape(size[1], size[0], -1)[..., 0] if alone else scaled
 
 
 def planes(frame: Frame) -> tuple[Bytes, Bytes]:

@@ -24,35 +24,42 @@ FN void store_halves(void *low, void *high, V v)
 
 /* ---- along a row ---- */
 
-/* Per pair of groups: for each window a vector of left and (unless all are picked) one of right
- * positions, 0x80 where another window has the byte; then four of weights, (2048 - a, a) of four
- * bytes of either group each. */
+/* Per pair of groups, 0x80 where another window has the byte:
+ *   picks    for each window a vector of positions
+ *   halves   for each window two: (left, right) of the first and of the last eight bytes
+ *   else     for each window two: all left, all right positions; then four of weights,
+ *            (2048 - a, a) of four bytes of either group each */
 static size_t pair_size(const npud_taps *taps)
 {
-    return taps->picks ? taps->windows * sizeof(V) : (2 * taps->windows + 4) * sizeof(V);
+    size_t vectors = taps->picks ? taps->windows : 2 * taps->windows + (taps->halves ? 0 : 4);
+    return vectors * sizeof(V);
+}
+
+static void place(const npud_taps *taps, uint32_t at, size_t vector, size_t vectors, size_t lane,
+                  uint8_t *to)
+{
+    for (size_t w = 0; w < taps->windows; w++)
+        to[(vectors * w + vector) * sizeof(V) + lane] = at / 16 == w ? (uint8_t)(at % 16) : 0x80;
 }
 
 static void pack_group(const npud_taps *taps, size_t group, uint8_t *to)
 {
-    size_t start = npud_group_start(taps, group), sides = taps->picks ? 1 : 2;
     for (size_t k = 0; k < NPUD_GROUP; k++) {
-        const uint32_t at[2] = {taps->left[start + k] - taps->base[group],
-                                taps->right[start + k] - taps->base[group]};
-        for (size_t w = 0; w < taps->windows; w++)
-            for (size_t side = 0; side < sides; side++)
-                to[(sides * w + side) * sizeof(V) + k] =
-                    at[side] / 16 == w ? (uint8_t)(at[side] % 16) : 0x80;
-        if (taps->picks)
-            continue;
-        int16_t weights[2] = {(int16_t)(2048 - taps->weight[start + k]), taps->weight[start + k]};
-        memcpy(to + (2 * taps->windows + k / 4) * sizeof(V) + k % 4 * 4, weights, 4);
+        const npud_spot spot = taps->spots[group];
+        size_t j = spot.start + k;
+        uint32_t left = taps->left[j] - spot.base, right = taps->right[j] - spot.base;
+        if (taps->picks) {
+            place(taps, left, 0, 1, k, to);
+        } else if (taps->halves) {
+            place(taps, left, k / 8, 2, k % 8 * 2, to);
+            place(taps, right, k / 8, 2, k % 8 * 2 + 1, to);
+        } else {
+            int16_t weights[2] = {(int16_t)(2048 - taps->weight[j]), taps->weight[j]};
+            place(taps, left, 0, 2, k, to);
+            place(taps, right, 1, 2, k, to);
+            memcpy(to + (2 * taps->windows + k / 4) * sizeof(V) + k % 4 * 4, weights, 4);
+        }
     }
-}
-
-/* A last group without a partner is its own. */
-static size_t partner(const npud_taps *taps, size_t group)
-{
-    return group + 1 < taps->groups ? group + 1 : group;
 }
 
 static size_t pack(const npud_taps *taps, uint8_t *to)
@@ -60,7 +67,7 @@ static size_t pack(const npud_taps *taps, uint8_t *to)
     size_t pairs = (taps->groups + 1) / 2;
     for (size_t p = 0; to && p < pairs; p++) {
         pack_group(taps, 2 * p, to + p * pair_size(taps));
-        pack_group(taps, partner(taps, 2 * p), to + p * pair_size(taps) + 16);
+        pack_group(taps, 2 * p + 1, to + p * pair_size(taps) + 16);
     }
     return pairs * pair_size(taps);
 }
@@ -78,10 +85,11 @@ FN V picked(const uint8_t *low, const uint8_t *high, const V *at, size_t step, i
 FN void pick_n(const npud_taps *taps, const uint8_t *row, uint8_t *out, const int windows)
 {
     const V *at = taps->packed;
-    for (size_t g = 0; g < taps->groups; g += 2, at += windows) {
-        size_t other = partner(taps, g);
-        V found = picked(row + taps->base[g], row + taps->base[other], at, 1, windows);
-        store_halves(out + npud_group_start(taps, g), out + npud_group_start(taps, other), found);
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot += 2, at += windows) {
+        const npud_spot a = spot[0], b = spot[1];
+        V found = picked(row + a.base, row + b.base, at, 1, windows);
+        store_halves(out + a.start, out + b.start, found);
     }
 }
 
@@ -95,10 +103,11 @@ FN void along_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const i
 {
     const V zero = _mm256_setzero_si256();
     const V *at = taps->packed;
-    for (size_t g = 0; g < taps->groups; g += 2, at += 2 * windows + 4) {
-        size_t other = partner(taps, g);
-        const uint8_t *low = row + taps->base[g], *high = row + taps->base[other];
-        int16_t *to = out + npud_group_start(taps, g), *too = out + npud_group_start(taps, other);
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot += 2, at += 2 * windows + 4) {
+        const npud_spot one = spot[0], other = spot[1];
+        const uint8_t *low = row + one.base, *high = row + other.base;
+        int16_t *to = out + one.start, *too = out + other.start;
         V left = picked(low, high, at, 2, windows), right = picked(low, high, at + 1, 2, windows);
         V a = _mm256_unpacklo_epi8(left, right), b = _mm256_unpackhi_epi8(left, right);
         const V *weights = at + 2 * windows;
@@ -111,6 +120,43 @@ FN void along_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const i
     }
 }
 
+/* left + right of eight bytes of either group. */
+FN V pair_sums(const uint8_t *low, const uint8_t *high, const V *at, const int windows)
+{
+    return _mm256_maddubs_epi16(picked(low, high, at, 2, windows), _mm256_set1_epi8(1));
+}
+
+FN void halve_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const int windows)
+{
+    const V *at = taps->packed;
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot += 2, at += 2 * windows) {
+        const npud_spot one = spot[0], other = spot[1];
+        const uint8_t *low = row + one.base, *high = row + other.base;
+        int16_t *to = out + one.start, *too = out + other.start;
+        store_halves(to, too, _mm256_slli_epi16(pair_sums(low, high, at, windows), 6));
+        store_halves(to + 8, too + 8, _mm256_slli_epi16(pair_sums(low, high, at + 1, windows), 6));
+    }
+}
+
+FN void mean_n(const npud_taps *taps, const uint8_t *first, const uint8_t *second, uint8_t *out,
+               const int windows)
+{
+    const V *at = taps->packed, two = _mm256_set1_epi16(2);
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot += 2, at += 2 * windows) {
+        const npud_spot a = spot[0], b = spot[1];
+        V sums[2];
+        for (int k = 0; k < 2; k++) {
+            V upper = pair_sums(first + a.base, first + b.base, at + k, windows);
+            V lower = pair_sums(second + a.base, second + b.base, at + k, windows);
+            sums[k] = _mm256_srli_epi16(_mm256_add_epi16(_mm256_add_epi16(upper, lower), two), 2);
+        }
+        V bytes = _mm256_packus_epi16(sums[0], sums[1]);
+        store_halves(out + a.start, out + b.start, bytes);
+    }
+}
+
 /* One function per number of windows. */
 #define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
 #define DEFINE(n)                                                                                  \
@@ -120,11 +166,20 @@ FN void along_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const i
     }                                                                                              \
     TARGET static void along_##n(const npud_taps *taps, const uint8_t *row, int16_t *out)          \
     {                                                                                              \
-        along_n(taps, row, out, n);                                                                \
+        if (taps->halves)                                                                          \
+            halve_n(taps, row, out, n);                                                            \
+        else                                                                                       \
+            along_n(taps, row, out, n);                                                            \
+    }                                                                                              \
+    TARGET static void mean_##n(const npud_taps *taps, const uint8_t *first, const uint8_t *second, \
+                         uint8_t *out)                                                             \
+    {                                                                                              \
+        mean_n(taps, first, second, out, n);                                                       \
     }
 EACH(DEFINE)
 #define PICK(n) , pick_##n
 #define ALONG(n) , along_##n
+#define MEAN(n) , mean_##n
 
 static void pick(const npud_taps *taps, const uint8_t *row, uint8_t *out)
 {
@@ -138,6 +193,13 @@ static void along(const npud_taps *taps, const uint8_t *row, int16_t *out)
     static void (*const of[])(const npud_taps *, const uint8_t *,
                               int16_t *) = {npud_scalar_along EACH(ALONG)};
     of[taps->windows](taps, row, out);
+}
+
+static void mean(const npud_taps *taps, const uint8_t *first, const uint8_t *second, uint8_t *out)
+{
+    static void (*const of[])(const npud_taps *, const uint8_t *, const uint8_t *,
+                              uint8_t *) = {npud_scalar_mean EACH(MEAN)};
+    of[taps->windows](taps, first, second, out);
 }
 
 /* ---- between rows ---- */
@@ -365,6 +427,7 @@ const npud_pixel_kernels npud_pixels_avx2 = {
     .pack = pack,
     .pick = pick,
     .along = along,
+    .mean = mean,
     .between = between,
     .between16 = between16,
     .to_bgr = to_bgr,

@@ -8,7 +8,8 @@
 
 /* ---- along a row ---- */
 
-/* A group: positions from base on, and 16 · weight. */
+/* A group: positions from base on, and 16 · weight.  Where taps->halves, `left` has (left, right) of
+ * the first eight bytes and `right` of the last. */
 typedef struct {
     uint8_t left[16], right[16];
     int16_t weight[16];
@@ -19,59 +20,71 @@ static size_t pack(const npud_taps *taps, uint8_t *to)
     packed_group *groups = (packed_group *)(void *)to;
     for (size_t g = 0; to && g < taps->groups; g++)
         for (size_t k = 0; k < NPUD_GROUP; k++) {
-            size_t j = npud_group_start(taps, g) + k;
-            groups[g].left[k] = (uint8_t)(taps->left[j] - taps->base[g]);
-            groups[g].right[k] = (uint8_t)(taps->right[j] - taps->base[g]);
+            const npud_spot spot = taps->spots[g];
+            size_t j = spot.start + k;
+            uint8_t left = (uint8_t)(taps->left[j] - spot.base);
+            uint8_t right = (uint8_t)(taps->right[j] - spot.base);
+            uint8_t *pairs = k < 8 ? groups[g].left : groups[g].right;
+            if (taps->halves) {
+                pairs[k % 8 * 2] = left;
+                pairs[k % 8 * 2 + 1] = right;
+                continue;
+            }
+            groups[g].left[k] = left;
+            groups[g].right[k] = right;
             groups[g].weight[k] = (int16_t)(taps->weight[j] * 16);
         }
     return taps->groups * sizeof *groups;
 }
 
-typedef struct {
-    uint8x16x4_t first, second;
-} window;
-
-FN window load_window(const uint8_t *p, const int windows)
+/* Up to 64 bytes from p on, looked up at `count` places each; positions beyond them give 0. */
+FN void look_up(const uint8_t *p, const int windows, const uint8x16_t *at, uint8x16_t *out,
+                const int count)
 {
-    window w = {0};
-    for (int i = 0; i < 4; i++)
-        if (i < windows)
-            w.first.val[i] = vld1q_u8(p + 16 * i);
-    for (int i = 0; i < 4; i++)
-        if (i + 4 < windows)
-            w.second.val[i] = vld1q_u8(p + 64 + 16 * i);
-    return w;
+    if (windows == 1) {
+        const uint8x16_t t = vld1q_u8(p);
+        for (int i = 0; i < count; i++)
+            out[i] = vqtbl1q_u8(t, at[i]);
+    } else if (windows == 2) {
+        const uint8x16x2_t t = vld1q_u8_x2(p);
+        for (int i = 0; i < count; i++)
+            out[i] = vqtbl2q_u8(t, at[i]);
+    } else if (windows == 3) {
+        const uint8x16x3_t t = vld1q_u8_x3(p);
+        for (int i = 0; i < count; i++)
+            out[i] = vqtbl3q_u8(t, at[i]);
+    } else {
+        const uint8x16x4_t t = {
+            {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}};
+        for (int i = 0; i < count; i++)
+            out[i] = vqtbl4q_u8(t, at[i]);
+    }
 }
 
-FN uint8x16_t look_up(uint8x16x4_t t, uint8x16_t at, const int count)
+FN void pick_at(const uint8_t *p, const int windows, const uint8x16_t *at, uint8x16_t *out,
+                const int count)
 {
-    if (count == 1)
-        return vqtbl1q_u8(t.val[0], at);
-    if (count == 2)
-        return vqtbl2q_u8((uint8x16x2_t){{t.val[0], t.val[1]}}, at);
-    if (count == 3)
-        return vqtbl3q_u8((uint8x16x3_t){{t.val[0], t.val[1], t.val[2]}}, at);
-    return vqtbl4q_u8(t, at);
-}
-
-FN uint8x16_t picked(const window *w, uint8x16_t at, const int windows)
-{
+    uint8x16_t later[2], found[2];
+    look_up(p, windows, at, out, count);
     if (windows <= 4)
-        return look_up(w->first, at, windows);
-    uint8x16_t found = vqtbl4q_u8(w->first, at);
-    return vorrq_u8(found, look_up(w->second, vsubq_u8(at, vdupq_n_u8(64)), windows - 4));
+        return;
+    for (int i = 0; i < count; i++)
+        later[i] = vsubq_u8(at[i], vdupq_n_u8(64));
+    look_up(p + 64, windows - 4, later, found, count);
+    for (int i = 0; i < count; i++)
+        out[i] = vorrq_u8(out[i], found[i]);
 }
 
 FN void pick_n(const npud_taps *taps, const uint8_t *row, uint8_t *out, const int windows)
 {
-    const packed_group *groups = taps->packed;
-    const size_t last = taps->groups - 1;
-    for (size_t g = 0; g < last; g++) {
-        const window w = load_window(row + taps->base[g], windows);
-        vst1q_u8(out + NPUD_GROUP * g, picked(&w, vld1q_u8(groups[g].left), windows));
+    const packed_group *group = taps->packed;
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot++, group++) {
+        const uint8x16_t at = vld1q_u8(group->left);
+        uint8x16_t found;
+        pick_at(row + spot->base, windows, &at, &found, 1);
+        vst1q_u8(out + spot->start, found);
     }
-    const window w = load_window(row + taps->base[last], windows);
-    vst1q_u8(out + npud_group_start(taps, last), picked(&w, vld1q_u8(groups[last].left), windows));
 }
 
 /* 128 · left + floor((right - left) · a / 16), of eight; sqdmulh doubles, and rounds down. */
@@ -85,13 +98,45 @@ FN int16x8_t eight(uint8x8_t left, uint8x8_t right, const int16_t *weight)
 FN void along_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const int windows)
 {
     const packed_group *group = taps->packed;
-    for (size_t g = 0; g < taps->groups; g++, group++) {
-        const window w = load_window(row + taps->base[g], windows);
-        uint8x16_t left = picked(&w, vld1q_u8(group->left), windows);
-        uint8x16_t right = picked(&w, vld1q_u8(group->right), windows);
-        int16_t *to = out + npud_group_start(taps, g);
-        vst1q_s16(to, eight(vget_low_u8(left), vget_low_u8(right), group->weight));
-        vst1q_s16(to + 8, eight(vget_high_u8(left), vget_high_u8(right), group->weight + 8));
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot++, group++) {
+        const uint8x16_t at[2] = {vld1q_u8(group->left), vld1q_u8(group->right)};
+        uint8x16_t s[2];
+        pick_at(row + spot->base, windows, at, s, 2);
+        int16_t *to = out + spot->start;
+        vst1q_s16(to, eight(vget_low_u8(s[0]), vget_low_u8(s[1]), group->weight));
+        vst1q_s16(to + 8, eight(vget_high_u8(s[0]), vget_high_u8(s[1]), group->weight + 8));
+    }
+}
+
+FN void halve_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const int windows)
+{
+    const packed_group *group = taps->packed;
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot++, group++) {
+        const uint8x16_t at[2] = {vld1q_u8(group->left), vld1q_u8(group->right)};
+        uint8x16_t pairs[2];
+        pick_at(row + spot->base, windows, at, pairs, 2);
+        int16_t *to = out + spot->start;
+        uint16x8_t low = vpaddlq_u8(pairs[0]), high = vpaddlq_u8(pairs[1]);
+        vst1q_s16(to, vreinterpretq_s16_u16(vshlq_n_u16(low, 6)));
+        vst1q_s16(to + 8, vreinterpretq_s16_u16(vshlq_n_u16(high, 6)));
+    }
+}
+
+FN void mean_n(const npud_taps *taps, const uint8_t *first, const uint8_t *second, uint8_t *out,
+               const int windows)
+{
+    const packed_group *group = taps->packed;
+    const npud_spot *spot = taps->spots, *end = spot + taps->groups;
+    for (; spot < end; spot++, group++) {
+        const uint8x16_t at[2] = {vld1q_u8(group->left), vld1q_u8(group->right)};
+        uint8x16_t upper[2], lower[2];
+        pick_at(first + spot->base, windows, at, upper, 2);
+        pick_at(second + spot->base, windows, at, lower, 2);
+        uint16x8_t low = vpadalq_u8(vpaddlq_u8(upper[0]), lower[0]);
+        uint16x8_t high = vpadalq_u8(vpaddlq_u8(upper[1]), lower[1]);
+        vst1q_u8(out + spot->start, vrshrn_high_n_u16(vrshrn_n_u16(low, 2), high, 2));
     }
 }
 
@@ -102,13 +147,22 @@ FN void along_n(const npud_taps *taps, const uint8_t *row, int16_t *out, const i
     {                                                                                              \
         pick_n(taps, row, out, n);                                                                 \
     }                                                                                              \
-    static void along_##n(const npud_taps *taps, const uint8_t *row, int16_t *out)                 \
+    static void along_##n(const npud_taps *taps, const uint8_t *row, int16_t *out)          \
     {                                                                                              \
-        along_n(taps, row, out, n);                                                                \
+        if (taps->halves)                                                                          \
+            halve_n(taps, row, out, n);                                                            \
+        else                                                                                       \
+            along_n(taps, row, out, n);                                                            \
+    }                                                                                              \
+    static void mean_##n(const npud_taps *taps, const uint8_t *first, const uint8_t *second, \
+                         uint8_t *out)                                                             \
+    {                                                                                              \
+        mean_n(taps, first, second, out, n);                                                       \
     }
 EACH(DEFINE)
 #define PICK(n) , pick_##n
 #define ALONG(n) , along_##n
+#define MEAN(n) , mean_##n
 
 static void pick(const npud_taps *taps, const uint8_t *row, uint8_t *out)
 {
@@ -122,6 +176,13 @@ static void along(const npud_taps *taps, const uint8_t *row, int16_t *out)
     static void (*const of[])(const npud_taps *, const uint8_t *,
                               int16_t *) = {npud_scalar_along EACH(ALONG)};
     of[taps->windows](taps, row, out);
+}
+
+static void mean(const npud_taps *taps, const uint8_t *first, const uint8_t *second, uint8_t *out)
+{
+    static void (*const of[])(const npud_taps *, const uint8_t *, const uint8_t *,
+                              uint8_t *) = {npud_scalar_mean EACH(MEAN)};
+    of[taps->windows](taps, first, second, out);
 }
 
 /* ---- between rows ---- */
@@ -281,6 +342,7 @@ const npud_pixel_kernels npud_pixels_neon = {
     .pack = pack,
     .pick = pick,
     .along = along,
+    .mean = mean,
     .between = between,
     .between16 = between16,
     .to_bgr = to_bgr,

@@ -9,7 +9,8 @@
  *   mul(x, k) = (x · k + 2^14) >> 15
  *
  * The first is what OpenCV computes for 8 bits (imgproc/resize.cpp: HResizeLinear, VResizeLinear with
- * INTER_RESIZE_COEF_BITS 11), bit for bit.  Scaling by an odd factor has weights of 0 only: picking. */
+ * INTER_RESIZE_COEF_BITS 11), bit for bit.  Scaling down by an odd number has weights of 0 only (picking), by an even one of 1024 only:
+ * then h = 64 · (s0 + s1), and where b = 1024 as well, v is the mean of four, (sum + 2) >> 2. */
 #ifndef NPUD_PIXELS_H
 #define NPUD_PIXELS_H
 
@@ -24,24 +25,25 @@ enum {
     NPUD_MOST_SIDE = 32768,
 };
 
+/* A group of NPUD_GROUP bytes: the first of the source row that it may be picked from, and where it
+ * begins in the output row. */
+typedef struct {
+    uint32_t base, start;
+} npud_spot;
+
 /* Where the bytes of an output row come from: byte j between row[left[j]] and row[right[j]].
- * Groups of NPUD_GROUP bytes, the last one moved back to end with the row, are picked from
- * `windows` vectors from byte base[g] on, which all lie within the row; 0 windows: no groups. */
+ * The last group is moved back to end with the row.  Each is picked from `windows` vectors, which
+ * all lie within the row; 0 windows: no groups. */
 typedef struct {
     size_t count;
-    int picks; /* all weights are 0 */
+    int picks;  /* all weights are 0 */
+    int halves; /* all weights are 1024 */
     uint32_t *left, *right;
     int16_t *weight; /* of the right one, 0 … 2047 */
     size_t groups, windows;
-    uint32_t *base;
+    npud_spot *spots; /* of the groups, and the last one once more */
     void *packed; /* the groups as the variant wants them, aligned to 32 bytes */
 } npud_taps;
-
-static inline size_t npud_group_start(const npud_taps *taps, size_t group)
-{
-    size_t start = group * NPUD_GROUP, last = taps->count - NPUD_GROUP;
-    return start < last ? start : last;
-}
 
 /* The rows that an output row lies between; weight of the second, 0 … 2047. */
 typedef struct {
@@ -68,6 +70,8 @@ typedef struct {
     void (*pick)(const npud_taps *taps, const uint8_t *row, uint8_t *out);
     /* Not where taps->picks. */
     void (*along)(const npud_taps *taps, const uint8_t *row, int16_t *scratch);
+    /* The mean of four where taps->halves. */
+    void (*mean)(const npud_taps *taps, const uint8_t *first, const uint8_t *second, uint8_t *out);
     void (*between)(const int16_t *first, const int16_t *second, int weight, size_t n, uint8_t *out);
     void (*between16)(const int16_t *first, const int16_t *second, int weight, size_t n,
                       int16_t *scratch);

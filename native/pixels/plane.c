@@ -65,6 +65,11 @@ void npud_plane_row(npud_plane *plane, const uint8_t *source, size_t y, uint8_t 
         plane->kernels->pick(&plane->taps, row_at(plane, source, rows->first), out);
         return;
     }
+    if (plane->taps.halves && rows->weight == 1024) {
+        const uint8_t *second = row_at(plane, source, rows->second);
+        plane->kernels->mean(&plane->taps, row_at(plane, source, rows->first), second, out);
+        return;
+    }
     uint32_t other = rows->weight ? rows->second : rows->first;
     const int16_t *first = along(plane, source, rows->first, other);
     const int16_t *second = along(plane, source, other, rows->first);

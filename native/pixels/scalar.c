@@ -25,6 +25,15 @@ void npud_scalar_along(const npud_taps *taps, const uint8_t *row, int16_t *scrat
     }
 }
 
+void npud_scalar_mean(const npud_taps *taps, const uint8_t *first, const uint8_t *second,
+                      uint8_t *out)
+{
+    for (size_t j = 0; j < taps->count; j++) {
+        uint32_t left = taps->left[j], right = taps->right[j];
+        out[j] = (uint8_t)((first[left] + first[right] + second[left] + second[right] + 2) >> 2);
+    }
+}
+
 void npud_scalar_between(const int16_t *first, const int16_t *second, int weight, size_t n,
                          uint8_t *out)
 {
@@ -105,6 +114,7 @@ const npud_pixel_kernels npud_pixels_scalar = {
     .pack = no_pack,
     .pick = npud_scalar_pick,
     .along = npud_scalar_along,
+    .mean = npud_scalar_mean,
     .between = npud_scalar_between,
     .between16 = npud_scalar_between16,
     .to_bgr = npud_scalar_to_bgr,

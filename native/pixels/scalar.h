@@ -6,6 +6,8 @@
 
 void npud_scalar_pick(const npud_taps *taps, const uint8_t *row, uint8_t *out);
 void npud_scalar_along(const npud_taps *taps, const uint8_t *row, int16_t *scratch);
+void npud_scalar_mean(const npud_taps *taps, const uint8_t *first, const uint8_t *second,
+                      uint8_t *out);
 void npud_scalar_between(const int16_t *first, const int16_t *second, int weight, size_t n,
                          uint8_t *out);
 void npud_scalar_between16(const int16_t *first, const int16_t *second, int weight, size_t n,

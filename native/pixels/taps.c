@@ -52,9 +52,8 @@ npud_rows *npud_rows_make(size_t from, size_t to)
     return rows;
 }
 
-static void span_of(const npud_taps *taps, size_t group, uint32_t *low, uint32_t *high)
+static void span_of(const npud_taps *taps, size_t start, uint32_t *low, uint32_t *high)
 {
-    size_t start = npud_group_start(taps, group);
     *low = UINT32_MAX;
     *high = 0;
     for (size_t j = start; j < start + NPUD_GROUP; j++) {
@@ -69,22 +68,22 @@ static int find_groups(npud_taps *taps, size_t row_bytes)
     uint32_t low, high, widest = 0;
     if (taps->count < NPUD_GROUP)
         return 0;
-    size_t groups = (taps->count + NPUD_GROUP - 1) / NPUD_GROUP;
-    for (size_t g = 0; g < groups; g++) {
-        span_of(taps, g, &low, &high);
+    const size_t groups = (taps->count + NPUD_GROUP - 1) / NPUD_GROUP, last = taps->count - NPUD_GROUP;
+    taps->spots = malloc((groups + 1) * sizeof *taps->spots);
+    if (!taps->spots)
+        return -1;
+    for (size_t g = 0; g <= groups; g++) {
+        size_t start = g * NPUD_GROUP < last ? g * NPUD_GROUP : last;
+        span_of(taps, start, &low, &high);
         widest = high - low > widest ? high - low : widest;
+        taps->spots[g] = (npud_spot){low, (uint32_t)start};
     }
     size_t windows = widest / NPUD_GROUP + 1;
     if (windows > NPUD_MOST_WINDOWS || windows * NPUD_GROUP > row_bytes)
         return 0;
-    taps->base = malloc(groups * sizeof *taps->base);
-    if (!taps->base)
-        return -1;
-    for (size_t g = 0; g < groups; g++) {
-        span_of(taps, g, &low, &high);
-        size_t most = row_bytes - windows * NPUD_GROUP;
-        taps->base[g] = low < most ? low : (uint32_t)most;
-    }
+    const uint32_t most = (uint32_t)(row_bytes - windows * NPUD_GROUP);
+    for (size_t g = 0; g <= groups; g++)
+        taps->spots[g].base = taps->spots[g].base < most ? taps->spots[g].base : most;
     taps->groups = groups;
     taps->windows = windows;
     return 0;
@@ -93,7 +92,7 @@ static int find_groups(npud_taps *taps, size_t row_bytes)
 int npud_taps_init(npud_taps *taps, const npud_pixel_kernels *kernels, size_t from, size_t to,
                    size_t row_bytes, size_t step, const size_t *offsets, size_t channels)
 {
-    *taps = (npud_taps){.count = to * channels, .picks = 1};
+    *taps = (npud_taps){.count = to * channels, .picks = 1, .halves = 1};
     uint32_t *index = malloc(to * sizeof *index);
     int16_t *weight = malloc(to * sizeof *weight);
     taps->left = malloc(taps->count * sizeof *taps->left);
@@ -108,6 +107,7 @@ int npud_taps_init(npud_taps *taps, const npud_pixel_kernels *kernels, size_t fr
         taps->right[j] = (uint32_t)(next * step + offsets[j % channels]);
         taps->weight[j] = weight[i];
         taps->picks &= weight[i] == 0;
+        taps->halves &= weight[i] == ONE / 2;
     }
     free(index);
     free(weight);
@@ -128,7 +128,7 @@ void npud_taps_free(npud_taps *taps)
     free(taps->left);
     free(taps->right);
     free(taps->weight);
-    free(taps->base);
+    free(taps->spots);
     free(taps->packed);
     *taps = (npud_taps){0};
 }
