@@ -1,7 +1,7 @@
 """Pre-processing as people write it today: OpenCV and NumPy.
 
 Every recipe takes pixels as a camera gives them and returns the model's input, letterboxed into
-`size` (square).  Buffers that a careful program would keep are kept.
+`size` (square).
 """
 
 from __future__ import annotations
