@@ -24,7 +24,7 @@ demo: build
 	@$(BIN)/python tools/demo.py
 
 test: build
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # The kernels on an emulated aarch64 board (qemu-user; `python -m tests.board --help`).
 test-board: build

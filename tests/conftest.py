@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("npud", deadline=None)  # a busy machine is no failure
+settings.load_profile("npud")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("NPUD_SHARED", ROOT.parent / "shared"))
 

@@ -143,6 +143,7 @@ GOOD = {
     "iou_threshold": 0.5,
     "max_detections": 10,
     "nms": 0,
+    "multi_label": False,
     "sigmoid": 0,
     "table_size": 1024,
     "table_range": 10.0,
