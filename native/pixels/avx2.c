@@ -1,4 +1,4 @@
-/* The kernels with AVX2.  Bytes are picked from 16 to 128 neighbouring ones by shuffles, for two
+/* The kernels with AVX2.  Bytes are picked from 16 to 256 neighbouring ones by shuffles, for two
  * groups at a time, one in either half of the registers. */
 #include "scalar.h"
 
@@ -158,7 +158,9 @@ FN void mean_n(const npud_taps *taps, const uint8_t *first, const uint8_t *secon
 }
 
 /* One function per number of windows. */
-#define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
+#define EACH(DO)                                                                                   \
+    DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)                                                \
+    DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
 #define DEFINE(n)                                                                                  \
     TARGET static void pick_##n(const npud_taps *taps, const uint8_t *row, uint8_t *out)           \
     {                                                                                              \

@@ -1,4 +1,4 @@
-/* The kernels with NEON.  Bytes are picked from 16 to 128 neighbouring ones by table look-ups. */
+/* The kernels with NEON.  Bytes are picked from 16 to 256 neighbouring ones by table look-ups. */
 #include "scalar.h"
 
 #if defined(__aarch64__)
@@ -66,13 +66,13 @@ FN void pick_at(const uint8_t *p, const int windows, const uint8x16_t *at, uint8
 {
     uint8x16_t later[2], found[2];
     look_up(p, windows, at, out, count);
-    if (windows <= 4)
-        return;
-    for (int i = 0; i < count; i++)
-        later[i] = vsubq_u8(at[i], vdupq_n_u8(64));
-    look_up(p + 64, windows - 4, later, found, count);
-    for (int i = 0; i < count; i++)
-        out[i] = vorrq_u8(out[i], found[i]);
+    for (int w = 4; w < windows; w += 4) {
+        for (int i = 0; i < count; i++)
+            later[i] = vsubq_u8(at[i], vdupq_n_u8((uint8_t)(16 * w)));
+        look_up(p + 16 * w, windows - w, later, found, count);
+        for (int i = 0; i < count; i++)
+            out[i] = vorrq_u8(out[i], found[i]);
+    }
 }
 
 FN void pick_n(const npud_taps *taps, const uint8_t *row, uint8_t *out, const int windows)
@@ -141,7 +141,9 @@ FN void mean_n(const npud_taps *taps, const uint8_t *first, const uint8_t *secon
 }
 
 /* One function per number of windows. */
-#define EACH(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)
+#define EACH(DO)                                                                                   \
+    DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8)                                                \
+    DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
 #define DEFINE(n)                                                                                  \
     static void pick_##n(const npud_taps *taps, const uint8_t *row, uint8_t *out)                  \
     {                                                                                              \

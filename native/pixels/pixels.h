@@ -20,7 +20,7 @@
 
 enum {
     NPUD_GROUP = 16,       /* bytes that vectors make at a time */
-    NPUD_MOST_WINDOWS = 8, /* vectors of source bytes that a group may be picked from */
+    NPUD_MOST_WINDOWS = 16, /* vectors of source bytes that a group may be picked from */
     NPUD_SLACK = 64,       /* bytes that kernels may touch behind a row of scratch memory */
     NPUD_MOST_SIDE = 32768,
 };
