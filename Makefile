@@ -38,6 +38,7 @@ bench: $(VENV)/.bench
 # Instructions per call, on x86-64 and aarch64, against the accepted ones.
 instructions: build
 	@$(BIN)/python -m benchmarks.instructions --check
+	@$(BIN)/python -m benchmarks.letterbox --check
 
 $(VENV)/.bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --quiet --editable '.[bench]'
