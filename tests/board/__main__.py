@@ -4,7 +4,8 @@
                  bindings for the RDK X5 and the RK3588 over stand-ins for their libraries, and the
                  daemon with them
 --cpu NAME…      CPUs to emulate; default: cortex-a76 (RK3588's large cores) and cortex-a53 (RDK X3,
-                 small cores: no dot product, no half precision), side by side
+                 small cores: no dot product, no half precision), side by side; there only the
+                 tests of heads, traps and variants of the kernels
 --run ARGUMENTS  run the board's Python with these arguments instead, in a copy of the tree
 """
 
@@ -24,8 +25,20 @@ from tests.board.requirements import BoardError, NoEmulatorError, in_ci
 from tests.board.rk3588 import run_rk3588
 from tests.board.x5 import run_x5
 
-# CPU: most examples of a hypothesis test, how many there are is said where the test stands
-EXAMPLES = {"cortex-a76": 40, "cortex-a53": 10}
+TESTS = "tests/postprocess"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What runs on a CPU: test files, and how many examples of each property."""
+
+    files: tuple[str, ...]
+    examples: int
+
+
+EVERYTHING = Selection((TESTS,), 20)
+KERNELS = Selection(tuple(f"{TESTS}/test_{name}.py" for name in ("variants", "heads", "traps")), 8)
+SELECTIONS = {"cortex-a76": EVERYTHING, "cortex-a53": KERNELS}
 PYTEST = (
     "-m",
     "pytest",
@@ -36,7 +49,6 @@ PYTEST = (
     "-p",
     "tests.board.pytest_limits",
 )
-TESTS = "tests/postprocess"
 BOARDS = {"hobot": run_x5, "rknn": run_rk3588}
 PARTS = ("postprocess", *BOARDS)
 
@@ -52,15 +64,20 @@ class Result:
     def line(self) -> str:
         """One line: the CPU, what ran, pytest's closing line."""
         closing = self.output.strip().splitlines()[-1:] or ["no output"]
-        what = f"{TESTS}, ≤ {EXAMPLES.get(self.cpu, 10)} examples per property"
-        return f"{self.cpu}: {what}: {closing[0]}"
+        files = " ".join(self.selection.files)
+        return f"{self.cpu}: {files}, ≤ {self.selection.examples} examples: {closing[0]}"
+
+    @property
+    def selection(self) -> Selection:
+        """What runs on this CPU."""
+        return SELECTIONS.get(self.cpu, KERNELS)
 
 
 def main() -> int:
     """Build what is missing, run, say what ran; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.board", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--cpu", nargs="+", default=list(EXAMPLES), metavar="NAME")
+    parser.add_argument("--cpu", nargs="+", default=list(SELECTIONS), metavar="NAME")
     parser.add_argument("--part", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--run", nargs=argparse.REMAINDER, metavar="ARGUMENT")
     options = parser.parse_args()
@@ -115,10 +132,10 @@ def run_board(part: str, board: Board, tree: Path) -> int:
 
 def _test(board: Board, tree: Path, result: Result) -> None:
     process = board.popen(
-        [*PYTEST, TESTS],
+        [*PYTEST, *result.selection.files],
         tree,
         result.cpu,
-        extra={"NPUD_EXAMPLES": str(EXAMPLES.get(result.cpu, 10)), "NPUD_SHARED": "none"},
+        extra={"NPUD_EXAMPLES": str(result.selection.examples), "NPUD_SHARED": "none"},
     )
     result.output, _ = process.communicate()
     result.code = process.returncode

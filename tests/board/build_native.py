@@ -15,7 +15,7 @@ from tests.board.requirements import PYTHON, BoardError, run
 ROOT = Path(__file__).resolve().parents[2]
 GCC = "aarch64-linux-gnu-gcc"
 SUFFIX = f".cpython-{PYTHON.replace('.', '')}-aarch64-linux-gnu.so"
-COPIED = ("npud", "postprocess", "runtime", "tests", "native", "benchmarks")
+COPIED = ("npud", "postprocess", "runtime", "tests", "native", "benchmarks", "docs")
 COPIED += ("pyproject.toml", "setup.py")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.so", "*.onnx", ".hypothesis")
 
