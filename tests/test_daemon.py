@@ -114,8 +114,8 @@ def test_a_maximum_rate_is_kept(daemon: Start, endpoint: str, tmp_path: Path) ->
     messages = detections(
         receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.seq > 24)
     )
-    rate = (len(messages) - 1) / (messages[-1].captured_ns - messages[0].captured_ns) * 1e9
-    assert 6 < rate <= 8.3
+    seconds = (messages[-1].captured_ns - messages[0].captured_ns) / 1e9
+    assert len(messages) - 2 <= 8 * seconds  # the first may have come late
     assert [m.frame for m in messages] == list(range(messages[0].frame, messages[-1].frame + 1))
 
 

@@ -273,5 +273,6 @@ def test_nothing_grows_over_many_recoveries(faulty: Callable[..., Faulty]) -> No
 
     fds, threads, rss = crash(3)
     more_fds, more_threads, more_rss = crash(8)
-    assert (more_fds, more_threads) == (fds, threads)
+    assert more_fds <= fds + 1  # a leak would be one for each
+    assert more_threads <= threads + 1
     assert more_rss < rss + 5_000
