@@ -252,22 +252,24 @@ TARGET static void to_bgr(const npud_to_bgr *m, const int16_t *const yuv[3], siz
     const V bu = _mm256_set1_epi16(m->bu), gu = _mm256_set1_epi16(m->gu);
     const V gv = _mm256_set1_epi16(m->gv), rv = _mm256_set1_epi16(m->rv);
     const V middle = _mm256_set1_epi16(16384);
+    const int16_t *lumas = yuv[0], *us = yuv[1], *vs = yuv[2];
+    uint8_t *blue = out[0], *green = out[1], *red = out[2];
     size_t j = 0;
     for (; j + 32 <= n; j += 32) {
         V b[2], g[2], r[2];
         for (int k = 0; k < 2; k++) {
             size_t at = j + 16 * (size_t)k;
-            V light = _mm256_add_epi16(_mm256_mulhrs_epi16(load(yuv[0] + at), y), bias);
-            V u = _mm256_sub_epi16(load(yuv[1] + at), middle);
-            V v = _mm256_sub_epi16(load(yuv[2] + at), middle);
+            V light = _mm256_add_epi16(_mm256_mulhrs_epi16(load(lumas + at), y), bias);
+            V u = _mm256_sub_epi16(load(us + at), middle);
+            V v = _mm256_sub_epi16(load(vs + at), middle);
             b[k] = _mm256_add_epi16(light, _mm256_mulhrs_epi16(u, bu));
             g[k] = _mm256_add_epi16(light, _mm256_mulhrs_epi16(u, gu));
             g[k] = _mm256_add_epi16(g[k], _mm256_mulhrs_epi16(v, gv));
             r[k] = _mm256_add_epi16(light, _mm256_mulhrs_epi16(v, rv));
         }
-        store(out[0] + j, round_bytes_5(b[0], b[1]));
-        store(out[1] + j, round_bytes_5(g[0], g[1]));
-        store(out[2] + j, round_bytes_5(r[0], r[1]));
+        store(blue + j, round_bytes_5(b[0], b[1]));
+        store(green + j, round_bytes_5(g[0], g[1]));
+        store(red + j, round_bytes_5(r[0], r[1]));
     }
     const int16_t *const rest[3] = {yuv[0] + j, yuv[1] + j, yuv[2] + j};
     uint8_t *const rest_out[3] = {out[0] + j, out[1] + j, out[2] + j};

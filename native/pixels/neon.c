@@ -228,15 +228,24 @@ static void to_bgr(const npud_to_bgr *m, const int16_t *const yuv[3], size_t n,
     const int16x8_t y = vdupq_n_s16(m->y), bias = vdupq_n_s16(m->bias), bu = vdupq_n_s16(m->bu);
     const int16x8_t gu = vdupq_n_s16(m->gu), gv = vdupq_n_s16(m->gv), rv = vdupq_n_s16(m->rv);
     const int16x8_t middle = vdupq_n_s16(16384);
+    const int16_t *lumas = yuv[0], *us = yuv[1], *vs = yuv[2];
+    uint8_t *blue = out[0], *green = out[1], *red = out[2];
     size_t j = 0;
-    for (; j + 8 <= n; j += 8) {
-        int16x8_t light = vaddq_s16(vqrdmulhq_s16(vld1q_s16(yuv[0] + j), y), bias);
-        int16x8_t u = vsubq_s16(vld1q_s16(yuv[1] + j), middle);
-        int16x8_t v = vsubq_s16(vld1q_s16(yuv[2] + j), middle);
-        int16x8_t green = vaddq_s16(light, vqrdmulhq_s16(u, gu));
-        vst1_u8(out[0] + j, vqrshrun_n_s16(vaddq_s16(light, vqrdmulhq_s16(u, bu)), 5));
-        vst1_u8(out[1] + j, vqrshrun_n_s16(vaddq_s16(green, vqrdmulhq_s16(v, gv)), 5));
-        vst1_u8(out[2] + j, vqrshrun_n_s16(vaddq_s16(light, vqrdmulhq_s16(v, rv)), 5));
+    for (; j + 16 <= n; j += 16) {
+        uint8x8_t b[2], g[2], r[2];
+        for (int k = 0; k < 2; k++) {
+            size_t at = j + 8 * (size_t)k;
+            int16x8_t light = vaddq_s16(vqrdmulhq_s16(vld1q_s16(lumas + at), y), bias);
+            int16x8_t u = vsubq_s16(vld1q_s16(us + at), middle);
+            int16x8_t v = vsubq_s16(vld1q_s16(vs + at), middle);
+            int16x8_t part = vaddq_s16(light, vqrdmulhq_s16(u, gu));
+            b[k] = vqrshrun_n_s16(vaddq_s16(light, vqrdmulhq_s16(u, bu)), 5);
+            g[k] = vqrshrun_n_s16(vaddq_s16(part, vqrdmulhq_s16(v, gv)), 5);
+            r[k] = vqrshrun_n_s16(vaddq_s16(light, vqrdmulhq_s16(v, rv)), 5);
+        }
+        vst1q_u8(blue + j, vcombine_u8(b[0], b[1]));
+        vst1q_u8(green + j, vcombine_u8(g[0], g[1]));
+        vst1q_u8(red + j, vcombine_u8(r[0], r[1]));
     }
     const int16_t *const rest[3] = {yuv[0] + j, yuv[1] + j, yuv[2] + j};
     uint8_t *const rest_out[3] = {out[0] + j, out[1] + j, out[2] + j};
