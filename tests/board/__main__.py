@@ -36,7 +36,7 @@ class Selection:
     examples: int
 
 
-EVERYTHING = Selection((TESTS,), 20)
+EVERYTHING = Selection((TESTS, "tests/pixels"), 20)
 KERNELS = Selection(tuple(f"{TESTS}/test_{name}.py" for name in ("variants", "heads", "traps")), 8)
 SELECTIONS = {"cortex-a76": EVERYTHING, "cortex-a53": KERNELS}
 PYTEST = (
