@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from npud.errors import ModelError
+from postprocess.lint import MAX_CLASSES
 from postprocess.plan import CellLayout, HeadPlan, Hints, Level
 from postprocess.tensor import TensorSpec
 from postprocess.views import two_axes
@@ -119,9 +120,9 @@ def _objectness(channels: int, cells: int, runs: dict[int, int], hints: Hints) -
         if extra not in (4, 5) or (hints.objectness is not None and extra != 4 + hints.objectness):
             return None
         found = extra == 5
-    if found is None:
+    if found is None or not 4 + found < channels <= 4 + found + MAX_CLASSES:
         return None
-    return found if channels > 4 + found else None
+    return found
 
 
 def _flat_plan(

@@ -120,6 +120,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["detect", "cut.onnx", "x.jpg"], 1, "model cut.onnx: expected an ONNX file: truncated"),
     (["detect", "nohead.onnx", "x.jpg"], 1, "model nohead.onnx: "),
     (["detect", "nohead.onnx", "x.jpg"], 1, "[1, 3, 64, 64]"),
+    (["detect", "flatten.onnx", "x.jpg"], 1, "[1, 12288]"),
     (["detect", "bundled", "one.png"], 1, "one.png: expected a picture from 8×8 px"),
     (
         ["detect", "bundled", "x.jpg", "--score", "2"],
@@ -162,6 +163,7 @@ def test_a_mistake_is_one_line(
     Path("cut.onnx").write_bytes(bundled.MODEL.read_bytes()[:50_000])
     Path("typo.toml").write_text("[model]\npth = 'x'")
     save(Path("nohead.onnx"), ["Sigmoid"], [1, 3, 64, 64])
+    save(Path("flatten.onnx"), ["Flatten"], [1, 3, 64, 64])
     cv2.imwrite("one.png", np.zeros((1, 1, 3), np.uint8))
     exit_code, out, err = command(*arguments)
     assert message in err
