@@ -56,6 +56,12 @@ typedef struct {
 typedef size_t (*npud_scan_kernel)(const void *first, size_t stride, int channels, size_t cells,
                                    npud_value threshold, npud_hit *hits);
 
+/* The same for the cells of `listed` only, which ascend; channels lie plane by plane, and `cells` is
+ * how many can be read from `first` on. */
+typedef size_t (*npud_listed_kernel)(const void *first, size_t stride, int channels, size_t cells,
+                                     npud_value threshold, const npud_hit *listed, size_t count,
+                                     npud_hit *hits);
+
 /* The lowest class with the largest of values[c * stride], c < channels, and that value; NaN never
  * counts; -1 where all are NaN. */
 typedef int (*npud_best_kernel)(const void *values, size_t stride, int channels, npud_value *best);
@@ -118,6 +124,7 @@ typedef struct {
     /* Cells lie row by row: value (cell, channel) is first[cell * stride + channel].  Also used
      * with one channel and a stride of many. */
     npud_scan_kernel scan_rows[NPUD_DTYPES];
+    npud_listed_kernel scan_listed[NPUD_DTYPES];
     npud_best_kernel best[NPUD_DTYPES];
     npud_dfl_kernel dfl[NPUD_DTYPES];
     /* Whether the IoU of boxes[at] with any box of the chains that begin at `heads` is > threshold:

@@ -1,7 +1,7 @@
 /* Find the candidates: cells whose best class value reaches the threshold, in the tensor's type. */
 #include "decoder.h"
 
-enum { BYTES_PER_CELL = 64 }; /* of a plane: scanning as many costs as reading a single cell's column */
+enum { DENSE = 8 }; /* from 1 of 8 cells on, whole planes are scanned; below, single cells */
 
 static int is_float(const npud_tensor *tensor) { return tensor->dtype <= NPUD_FLOAT16; }
 
@@ -128,24 +128,35 @@ static int best_class(const npud_decoder *d, const npud_level *level, uint32_t c
     return class_id;
 }
 
+/* Channel `channel` of a cell, whose value is known, as a probability. */
+static float probability_of(const npud_decoder *d, const npud_level *level, const npud_view *view,
+                            uint32_t cell, uint32_t channel, npud_value value)
+{
+    const npud_tensor *tensor = &d->tensors[view->tensor];
+    if (!d->logits && is_float(tensor))
+        return value.real;
+    if (!d->logits && !tensor->quant.step)
+        return npud_dequantize(&tensor->quant, 0, value.integer);
+    if (tensor->sigmoid && npud_itemsize(tensor->dtype) == 1)
+        return tensor->sigmoid[(uint8_t)value.integer];
+    return npud_view_probability(d, view, npud_cell_offset(level, view, cell), channel);
+}
+
 /* The key of a cell whose gate and best class pass; 0 or 1: with an objectness, the product of both
  * must pass too. */
 static size_t key_of_cell(const npud_decoder *d, const npud_level *level, uint32_t cell,
-                          uint32_t class_id, npud_value best, uint64_t *key)
+                          npud_value gate, const npud_hit *hit, uint64_t *key)
 {
     float rank;
     if (level->gate_is_sum) {
-        rank = rank_of(d, level, best);
+        rank = rank_of(d, level, hit->best);
     } else {
-        float objectness = npud_view_probability(
-            d, &level->gate, npud_cell_offset(level, &level->gate, cell), 0);
-        rank = objectness * npud_view_probability(d, &level->cls,
-                                                  npud_cell_offset(level, &level->cls, cell),
-                                                  class_id);
+        rank = probability_of(d, level, &level->gate, cell, 0, gate) *
+               probability_of(d, level, &level->cls, cell, hit->class_id, hit->best);
         if (!(rank >= d->score_floor))
             return 0;
     }
-    *key = npud_key(rank, class_id, level->first_cell + cell);
+    *key = npud_key(rank, hit->class_id, level->first_cell + cell);
     return 1;
 }
 
@@ -162,43 +173,66 @@ static size_t key_of_row(const npud_decoder *d, const npud_level *level, uint32_
     return 1;
 }
 
-/* Many cells close together whose classes are planes: scan these from the first to the last. */
-static size_t keys_of_span(const npud_decoder *d, const npud_level *level, uint32_t first,
-                           const npud_hit *gated, size_t count, uint64_t *keys)
+/* Many cells close together: scan the planes from the first to the last. */
+static size_t hits_of_span(const npud_decoder *d, const npud_level *level, uint32_t first,
+                           const npud_hit *gated, size_t count, npud_hit *hits)
 {
-    npud_hit hits[NPUD_SCAN_BLOCK];
     uint32_t start = gated[0].cell, cells = gated[count - 1].cell + 1 - start;
-    size_t hit_count = scan_classes(d, level, first + start, cells, hits), found = 0, j = 0;
-    for (size_t i = 0; i < hit_count; i++) {
-        uint32_t cell = start + hits[i].cell;
-        while (gated[j].cell < cell) /* ends: the last one is no less */
-            j++;
-        if (gated[j].cell == cell)
-            found += key_of_cell(d, level, first + cell, hits[i].class_id, hits[i].best,
-                                 keys + found);
-    }
+    size_t found = scan_classes(d, level, first + start, cells, hits);
+    for (size_t i = 0; i < found; i++)
+        hits[i].cell += start;
     return found;
 }
 
-/* Whether that costs less than one cell after the other. */
-static int is_dense(const npud_decoder *d, const npud_level *level, uint32_t first, size_t cells,
-                    const npud_hit *gated, size_t count)
+/* Whether that costs less than looking at single cells. */
+static int is_dense(const npud_hit *gated, size_t count)
 {
-    if (count < 2 || level->cls.cell_stride != 1 || even_cells(level, &level->cls, first) < cells)
-        return 0;
-    size_t span = gated[count - 1].cell - gated[0].cell;
-    return count * BYTES_PER_CELL > span * npud_itemsize(d->tensors[level->cls.tensor].dtype);
+    return count * DENSE > gated[count - 1].cell - gated[0].cell;
 }
 
-static size_t keys_of_cells(const npud_decoder *d, const npud_level *level, uint32_t first,
-                            const npud_hit *gated, size_t count, uint64_t *keys)
+static size_t hits_of_cells(const npud_decoder *d, const npud_level *level, uint32_t first,
+                            const npud_hit *gated, size_t count, npud_hit *hits)
 {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
         npud_value best;
         int class_id = best_class(d, level, first + gated[i].cell, &best);
         if (class_id >= 0 && rank_of(d, level, best) >= level->cls.least)
-            found += key_of_cell(d, level, first + gated[i].cell, (uint32_t)class_id, best,
+            hits[found++] = (npud_hit){gated[i].cell, (uint32_t)class_id, best};
+    }
+    return found;
+}
+
+/* The hits among the classes: of all cells whose gate passes, perhaps of some others too. */
+static size_t gated_classes(const npud_decoder *d, const npud_level *level, uint32_t first,
+                            size_t cells, const npud_hit *gated, size_t count, npud_hit *hits)
+{
+    const npud_view *view = &level->cls;
+    const npud_tensor *tensor = &d->tensors[view->tensor];
+    if (view->cell_stride != 1 || even_cells(level, view, first) < cells)
+        return hits_of_cells(d, level, first, gated, count, hits);
+    if (is_dense(gated, count))
+        return hits_of_span(d, level, first, gated, count, hits);
+    if (view->thresholds || npud_even_channels(view, 0, d->num_classes) < d->num_classes)
+        return hits_of_cells(d, level, first, gated, count, hits);
+    if (view->never)
+        return 0;
+    size_t offset = npud_cell_offset(level, view, first) + npud_channel_offset(view, 0);
+    return d->kernels->scan_listed[tensor->dtype](npud_at(tensor, offset), view->channel_stride,
+                                                  d->num_classes, cells, view->threshold, gated,
+                                                  count, hits);
+}
+
+static size_t keys_of_gated(const npud_decoder *d, const npud_level *level, uint32_t first,
+                            size_t cells, const npud_hit *gated, size_t count, uint64_t *keys)
+{
+    npud_hit hits[NPUD_SCAN_BLOCK];
+    size_t hit_count = gated_classes(d, level, first, cells, gated, count, hits), found = 0, j = 0;
+    for (size_t i = 0; i < hit_count; i++) {
+        while (gated[j].cell < hits[i].cell) /* ends: the last one is no less */
+            j++;
+        if (gated[j].cell == hits[i].cell)
+            found += key_of_cell(d, level, first + hits[i].cell, gated[j].best, &hits[i],
                                  keys + found);
     }
     return found;
@@ -215,10 +249,8 @@ static size_t scan_gated(const npud_decoder *d, const npud_level *level, uint64_
         if (d->head == NPUD_END2END)
             for (size_t i = 0; i < found; i++)
                 count += key_of_row(d, level, first + hits[i].cell, keys + count);
-        else if (is_dense(d, level, first, cells, hits, found))
-            count += keys_of_span(d, level, first, hits, found, keys + count);
-        else
-            count += keys_of_cells(d, level, first, hits, found, keys + count);
+        else if (found)
+            count += keys_of_gated(d, level, first, cells, hits, found, keys + count);
     }
     return count;
 }

@@ -14,6 +14,7 @@
  *   FOLDS_EXACTLY      1 where the fold of values is their largest key
  *   GATHER(to, from, stride, count)        of gather.h
  *   SINGLE_HITS        up to so many hits in a vector are looked at one by one
+ *   FEW_LISTED         the same of listed cells, of which no maximum is known yet
  *   VALUE(key)         a npud_value of a key in a lane
  *   IS_NAN(key)        whether LOWEST stands for NaN
  *   VALUE_REACHES(value, threshold)        of npud_values
@@ -200,13 +201,16 @@ FN_OUT size_t NAME(column_hits)(const NAME(filter) *f, const TYPE *column, size_
 FN VEC NAME(fold_column)(const NAME(filter) *f, const TYPE *p, size_t stride, int channels)
 {
     VEC a = LOAD(p), b = a;
-    int c = 1;
-    for (; c + 2 <= channels; c += 2) {
-        a = FOLD(f->falling, a, LOAD(p + stride));
-        b = FOLD(f->falling, b, LOAD(p + 2 * stride));
-        p += 2 * stride;
+    int left = channels;
+    for (; left >= 4; left -= 4, p += 4 * stride) {
+        a = FOLD(f->falling, a, LOAD(p));
+        b = FOLD(f->falling, b, LOAD(p + stride));
+        a = FOLD(f->falling, a, LOAD(p + 2 * stride));
+        b = FOLD(f->falling, b, LOAD(p + 3 * stride));
     }
-    return FOLD(f->falling, c < channels ? FOLD(f->falling, a, LOAD(p + stride)) : a, b);
+    for (; left; left--, p += stride)
+        a = FOLD(f->falling, a, LOAD(p));
+    return FOLD(f->falling, a, b);
 }
 
 /* Folds eight channels of eight vectors side by side into `folded`. */
@@ -248,6 +252,22 @@ FN void NAME(fold_planes)(const NAME(filter) *f, const TYPE *first, size_t strid
     }
 }
 
+/* The hits of a single channel: no class to find. */
+FN size_t NAME(lane_hits)(const NAME(filter) *f, VEC values, uint64_t lanes, uint32_t cell,
+                          npud_hit *hits)
+{
+    TYPE keys[NAME(LANES)];
+    size_t found = 0;
+    VEC key = KEY_OF(values);
+    memcpy(keys, &key, sizeof keys);
+    lanes &= MASK(REACHES(key, f->limit));
+    for (; lanes; lanes = NAME(without)(lanes, NAME(first_lane)(lanes))) {
+        int lane = NAME(first_lane)(lanes);
+        hits[found++] = (npud_hit){cell + (uint32_t)lane, 0, VALUE(keys[lane])};
+    }
+    return found;
+}
+
 FN VEC NAME(fold_8)(const NAME(filter) *f, const VEC *v)
 {
     VEC a = FOLD(f->falling, FOLD(f->falling, v[0], v[1]), FOLD(f->falling, v[2], v[3]));
@@ -287,6 +307,48 @@ FN size_t NAME(planes)(const NAME(filter) *f, const TYPE *first, size_t stride, 
     return found;
 }
 
+/* Planes of a single channel: an objectness or a score sum. */
+FN size_t NAME(line)(const NAME(filter) *f, const TYPE *first, size_t cells, npud_hit *hits)
+{
+    enum { N = NAME(LANES) };
+    const uint64_t all = ~0ull >> (64 - N * NAME(BITS));
+    size_t found = 0, i = 0;
+    while (i + N <= cells) {
+        size_t end = i + 8 * N <= cells ? i + 8 * N : cells / N * N;
+        if (i + 8 * N <= cells) {
+            const TYPE *p = first + i;
+            VEC a = FOLD(f->falling, LOAD(p), LOAD(p + N));
+            VEC b = FOLD(f->falling, LOAD(p + 2 * N), LOAD(p + 3 * N));
+            a = FOLD(f->falling, a, LOAD(p + 4 * N));
+            b = FOLD(f->falling, b, LOAD(p + 5 * N));
+            a = FOLD(f->falling, a, LOAD(p + 6 * N));
+            b = FOLD(f->falling, b, LOAD(p + 7 * N));
+            if (!NAME(passing)(f, FOLD(f->falling, a, b)))
+                i = end;
+        }
+        for (; i < end; i += N) {
+            VEC v = LOAD(first + i);
+            if (NAME(passing)(f, v))
+                found += NAME(lane_hits)(f, v, all, (uint32_t)i, hits + found);
+        }
+    }
+    if (i < cells) { /* the last vector overlaps the one before */
+        size_t start = cells - N;
+        uint64_t lanes = all & (all << ((i - start) * NAME(BITS)));
+        VEC v = LOAD(first + start);
+        found += NAME(lane_hits)(f, v, lanes, (uint32_t)start, hits + found);
+    }
+    return found;
+}
+
+FN size_t NAME(any_planes)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
+                           size_t cells, npud_hit *hits)
+{
+    if (channels == 1)
+        return NAME(line)(f, first, cells, hits);
+    return NAME(planes)(f, first, stride, channels, cells, hits);
+}
+
 FN_PUBLIC size_t NAME(scan_planes)(const void *first, size_t stride, int channels, size_t cells,
                                    npud_value threshold, npud_hit *hits)
 {
@@ -294,9 +356,49 @@ FN_PUBLIC size_t NAME(scan_planes)(const void *first, size_t stride, int channel
     if (cells < NAME(LANES))
         return npud_kernels_scalar.scan_planes[DTYPE](first, stride, channels, cells, threshold, hits);
     if (!FALLING(threshold))
-        return NAME(planes)(&f, first, stride, channels, cells, hits);
+        return NAME(any_planes)(&f, first, stride, channels, cells, hits);
     f.falling = 1;
-    return NAME(planes)(&f, first, stride, channels, cells, hits);
+    return NAME(any_planes)(&f, first, stride, channels, cells, hits);
+}
+
+/* ---- listed cells of planes ---- */
+
+/* Cells that fit a vector are looked at together, unless they are few. */
+FN size_t NAME(listed)(const NAME(filter) *f, const TYPE *first, size_t stride, int channels,
+                       size_t cells, const npud_hit *listed, size_t count, npud_hit *hits)
+{
+    enum { N = NAME(LANES), FEW = SINGLE_HITS > FEW_LISTED ? SINGLE_HITS : FEW_LISTED };
+    size_t found = 0, i = 0, end;
+    for (; i < count; i = end) {
+        uint32_t start = listed[i].cell + N <= cells ? listed[i].cell : (uint32_t)(cells - N);
+        const TYPE *column = first + start;
+        uint64_t lanes = 0;
+        for (end = i; end < count && listed[end].cell < start + N; end++)
+            lanes |= 1ull << ((listed[end].cell - start) * NAME(BITS));
+        if (end - i <= FEW) {
+            found += NAME(single_hits)(f, column, stride, channels, lanes, start, hits + found);
+        } else {
+            VEC folded = NAME(fold_column)(f, column, stride, channels);
+            if (NAME(passing)(f, folded) & lanes)
+                found += NAME(vector_hits)(f, column, stride, channels, folded, lanes, start,
+                                           hits + found);
+        }
+    }
+    return found;
+}
+
+FN_PUBLIC size_t NAME(scan_listed)(const void *first, size_t stride, int channels, size_t cells,
+                                   npud_value threshold, const npud_hit *listed, size_t count,
+                                   npud_hit *hits)
+{
+    NAME(filter) f = {BOUND(threshold), LIMIT(threshold), threshold, 0};
+    if (cells < NAME(LANES))
+        return npud_kernels_scalar.scan_listed[DTYPE](first, stride, channels, cells, threshold,
+                                                      listed, count, hits);
+    if (!FALLING(threshold))
+        return NAME(listed)(&f, first, stride, channels, cells, listed, count, hits);
+    f.falling = 1;
+    return NAME(listed)(&f, first, stride, channels, cells, listed, count, hits);
 }
 
 /* ---- rows: a vector holds neighbouring channels of one cell ---- */

@@ -14,6 +14,7 @@
 #define MASK(v) ((uint64_t)(uint32_t)_mm256_movemask_epi8(v))
 #define MASK_BITS 1
 #define STAY(v) __asm__("" : "+x"(v))
+#define FEW_LISTED 1
 #define EITHER(a, b) _mm256_or_si256(a, b)
 #define FLOATS(v) _mm256_castsi256_ps(v)
 #define INTEGERS(v) _mm256_castps_si256(v)
@@ -210,6 +211,7 @@ const npud_kernels npud_kernels_avx2 = {
     "avx2",
     ALL_TYPES(scan_planes),
     ALL_TYPES(scan_rows),
+    ALL_TYPES(scan_listed),
     ALL_TYPES(best),
     {npud_avx2_dfl_f32, npud_avx2_dfl_f16, npud_avx2_dfl_i8, npud_avx2_dfl_u8, npud_avx2_dfl_i16,
      npud_avx2_dfl_i32},

@@ -19,6 +19,7 @@ typedef uint32x4_t __attribute__((aligned(1), may_alias)) unaligned_vector;
     vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u32(v), 4)), 0)
 #define MASK_BITS 4
 #define STAY(v) __asm__("" : "+w"(v))
+#define FEW_LISTED 2
 #define EITHER(a, b) vorrq_u32(a, b)
 #define F32(v) vreinterpretq_f32_u32(v)
 #define S32(v) vreinterpretq_s32_u32(v)
@@ -184,6 +185,7 @@ const npud_kernels npud_kernels_neon = {
     "neon",
     ALL_TYPES(scan_planes),
     ALL_TYPES(scan_rows),
+    ALL_TYPES(scan_listed),
     ALL_TYPES(best),
     {npud_neon_dfl_f32, npud_neon_dfl_f16, npud_neon_dfl_i8, npud_neon_dfl_u8, npud_neon_dfl_i16,
      npud_neon_dfl_i32},

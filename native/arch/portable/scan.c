@@ -13,6 +13,7 @@ enum { PLANES = 8 };
 #define THRESHOLD(v) ((v).real)
 #define VALUE(x) ((npud_value){.real = (x)})
 #define IS_NAN(x) ((x) != (x))
+#define VALUE_REACHES(v, t) ((v).real >= (t).real)
 #include "scan_type.h"
 
 #define NAME(x) x##_f16
@@ -23,6 +24,7 @@ enum { PLANES = 8 };
 #define THRESHOLD(v) npud_half_threshold((v).real)
 #define VALUE(x) ((npud_value){.real = npud_half_value(x)})
 #define IS_NAN(x) ((x) == INT16_MIN)
+#define VALUE_REACHES(v, t) ((v).real >= (t).real)
 #include "scan_type.h"
 
 #define INTEGER(x) ((npud_value){.integer = (x)})
@@ -35,6 +37,7 @@ enum { PLANES = 8 };
 #define THRESHOLD(v) ((int8_t)(v).integer)
 #define VALUE INTEGER
 #define IS_NAN(x) 0
+#define VALUE_REACHES(v, t) ((v).integer >= (t).integer)
 #include "scan_type.h"
 
 #define NAME(x) x##_u8
@@ -45,6 +48,7 @@ enum { PLANES = 8 };
 #define THRESHOLD(v) ((uint8_t)(v).integer)
 #define VALUE INTEGER
 #define IS_NAN(x) 0
+#define VALUE_REACHES(v, t) ((v).integer >= (t).integer)
 #include "scan_type.h"
 
 #define NAME(x) x##_i16
@@ -55,6 +59,7 @@ enum { PLANES = 8 };
 #define THRESHOLD(v) ((int16_t)(v).integer)
 #define VALUE INTEGER
 #define IS_NAN(x) 0
+#define VALUE_REACHES(v, t) ((v).integer >= (t).integer)
 #include "scan_type.h"
 
 #define NAME(x) x##_i32
@@ -65,6 +70,7 @@ enum { PLANES = 8 };
 #define THRESHOLD(v) ((v).integer)
 #define VALUE INTEGER
 #define IS_NAN(x) 0
+#define VALUE_REACHES(v, t) ((v).integer >= (t).integer)
 #include "scan_type.h"
 
 #define ALL_TYPES(x) {x##_f32, x##_f16, x##_i8, x##_u8, x##_i16, x##_i32}
@@ -73,6 +79,7 @@ const npud_kernels npud_kernels_scalar = {
     "scalar",
     ALL_TYPES(scan_planes),
     ALL_TYPES(scan_rows),
+    ALL_TYPES(scan_listed),
     ALL_TYPES(best),
     {npud_portable_dfl_f32, npud_portable_dfl_f16, npud_portable_dfl_i8, npud_portable_dfl_u8,
      npud_portable_dfl_i16, npud_portable_dfl_i32},

@@ -1,6 +1,6 @@
 /* The scans of one element type.  Defines NAME(x), the stored TYPE, the type compared (KEY), of
  * which LOWEST is below all thresholds and also stands for NaN, LOAD(stored) → KEY,
- * THRESHOLD(npud_value) → KEY and VALUE(KEY) → npud_value. */
+ * THRESHOLD(npud_value) → KEY, VALUE(KEY) → npud_value and VALUE_REACHES(npud_value, threshold). */
 
 static inline KEY NAME(larger)(KEY a, KEY b) { return a > b ? a : b; } /* b where a is NaN */
 
@@ -109,6 +109,22 @@ static int NAME(best)(const void *values, size_t stride, int channels, npud_valu
     return class_id;
 }
 
+static size_t NAME(scan_listed)(const void *first, size_t stride, int channels, size_t cells,
+                                npud_value threshold, const npud_hit *listed, size_t count,
+                                npud_hit *hits)
+{
+    size_t found = 0;
+    (void)cells;
+    for (size_t i = 0; i < count; i++) {
+        npud_value best;
+        int class_id =
+            NAME(best)((const TYPE *)first + listed[i].cell, stride, channels, &best);
+        if (class_id >= 0 && VALUE_REACHES(best, threshold))
+            hits[found++] = (npud_hit){listed[i].cell, (uint32_t)class_id, best};
+    }
+    return found;
+}
+
 #undef NAME
 #undef TYPE
 #undef KEY
@@ -117,3 +133,4 @@ static int NAME(best)(const void *values, size_t stride, int channels, npud_valu
 #undef THRESHOLD
 #undef VALUE
 #undef IS_NAN
+#undef VALUE_REACHES
