@@ -77,6 +77,18 @@ static int set_thresholds(npud_decoder *d, npud_view *view, int channels)
     return 0;
 }
 
+/* Whether stored - zero point cannot overflow 32 bits. */
+static int differences_fit(npud_dtype dtype, const npud_dfl_cell *cell)
+{
+    size_t channels = cell->quant.step ? 4 * (size_t)cell->bins : 1;
+    for (size_t c = 0; dtype > NPUD_FLOAT16 && c < channels; c++) {
+        int32_t zero_point = cell->quant.zero_point[c];
+        if (dtype == NPUD_INT32 ? zero_point != 0 : zero_point < -(1 << 30) || zero_point > 1 << 30)
+            return 0;
+    }
+    return 1;
+}
+
 static void init_dfl(const npud_decoder *d, npud_level *level)
 {
     const npud_tensor *tensor = &d->tensors[level->box.tensor];
@@ -92,6 +104,7 @@ static void init_dfl(const npud_decoder *d, npud_level *level)
         level->dfl.quant.scale += level->box.first;
         level->dfl.quant.zero_point += level->box.first;
     }
+    level->dfl.differences_fit = differences_fit(tensor->dtype, &level->dfl);
 }
 
 static int init_level(npud_decoder *d, npud_level *level)

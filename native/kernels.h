@@ -80,7 +80,8 @@ typedef struct {
     const void *first;
     size_t channel_stride;
     int bins;
-    npud_quant quant; /* of integers; channel 0 is *first */
+    int differences_fit; /* stored - zero point cannot overflow 32 bits in any channel */
+    npud_quant quant;    /* of integers; channel 0 is *first */
 } npud_dfl_cell;
 
 /* distances[i] = the four expected bins Σ b·e_b / Σ e_b, both sums in ascending order of b, with

@@ -57,28 +57,12 @@ static inline void npud_gather_32(void *to, const void *from, size_t stride, siz
     }
 
 /* Whether stored - zero point cannot overflow 32 bits. */
-static inline int npud_differences_fit(npud_dtype dtype, const npud_dfl_cell *cell)
+static inline int npud_all_differences_fit(const npud_dfl_cell *cells, size_t count)
 {
-    size_t channels = cell->quant.step ? 4 * (size_t)cell->bins : 1;
-    for (size_t c = 0; c < channels; c++) {
-        int32_t zero_point = cell->quant.zero_point[c];
-        if (dtype == NPUD_INT32 ? zero_point != 0 : zero_point < -(1 << 30) || zero_point > 1 << 30)
-            return 0;
-    }
-    return 1;
-}
-
-static inline int npud_all_differences_fit(npud_dtype dtype, const npud_dfl_cell *cells,
-                                           size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const npud_quant *quant = &cells[i].quant;
-        int checked = i > 0 && quant->zero_point == cells[i - 1].quant.zero_point &&
-                      quant->step == cells[i - 1].quant.step && cells[i].bins == cells[i - 1].bins;
-        if (!checked && !npud_differences_fit(dtype, &cells[i]))
-            return 0;
-    }
-    return 1;
+    int fit = 1;
+    for (size_t i = 0; i < count; i++)
+        fit &= cells[i].differences_fit;
+    return fit;
 }
 
 #endif

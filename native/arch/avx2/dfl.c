@@ -247,7 +247,7 @@ FN void from_bytes(npud_dtype dtype, const npud_dfl_cell *cells, const void *con
                           distances + done);
             done += 1 + both;
         } else {
-            if (cell->quant.exp || !npud_differences_fit(dtype, cell))
+            if (cell->quant.exp || !cell->differences_fit)
                 portable(cell, 1, distances + done);
             else
                 from_reals(dtype, cell, data + done, 1, distances + done);
@@ -285,7 +285,7 @@ NPUD_AVX2 void npud_avx2_dfl_u8(const npud_dfl_cell *cells, size_t count, float 
 NPUD_AVX2 void npud_avx2_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
     NPUD_GATHER_CELLS(npud_gather_16, uint16_t)
-    if (npud_all_differences_fit(NPUD_INT16, cells, count))
+    if (npud_all_differences_fit(cells, count))
         from_reals(NPUD_INT16, cells, data, count, distances);
     else
         npud_portable_dfl_i16(cells, count, distances);
@@ -294,7 +294,7 @@ NPUD_AVX2 void npud_avx2_dfl_i16(const npud_dfl_cell *cells, size_t count, float
 NPUD_AVX2 void npud_avx2_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
     NPUD_GATHER_CELLS(npud_avx2_gather_32, uint32_t)
-    if (npud_all_differences_fit(NPUD_INT32, cells, count))
+    if (npud_all_differences_fit(cells, count))
         from_reals(NPUD_INT32, cells, data, count, distances);
     else
         npud_portable_dfl_i32(cells, count, distances);

@@ -162,18 +162,33 @@ FN uint8x16_t differences(npud_dtype dtype, const uint8_t *side)
     return vsubq_u8(top, q);
 }
 
+/* Bin `bin` of all sides; a multiplication by a lane needs no vector of it. */
+FN void add_entries(sums *s, const float *table, const uint8_t *index, float bin)
+{
+    float32x4_t e; /* the first lane: compilers make three instructions of it */
+    __asm__("ldr %s0, [%1, %2, lsl #2]"
+            : "=w"(e)
+            : "r"(table), "r"((uint64_t)index[0]), "m"(table[index[0]]));
+    e = vld1q_lane_f32(table + index[TABLE_BINS], e, 1);
+    e = vld1q_lane_f32(table + index[2 * TABLE_BINS], e, 2);
+    e = vld1q_lane_f32(table + index[3 * TABLE_BINS], e, 3);
+    s->sum = vaddq_f32(s->sum, e);
+    s->weighted = vaddq_f32(s->weighted, vmulq_n_f32(e, bin));
+}
+
 FN void from_table_16(npud_dtype dtype, const uint8_t *data, const float *table, float *distances)
 {
+    static const float first[] = {0.0f, 1.0f, 2.0f, 3.0f};
     uint8_t index[4 * TABLE_BINS];
-    sums s = no_sums();
+    sums s = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f), vld1q_f32(first)};
     for (int k = 0; k < 4; k++)
         vst1q_u8(index + k * TABLE_BINS, differences(dtype, data + k * TABLE_BINS));
-    for (int b = 0; b < TABLE_BINS; b++) {
-        float32x4_t e = vdupq_n_f32(table[index[b]]);
-        e = vsetq_lane_f32(table[index[TABLE_BINS + b]], e, 1);
-        e = vsetq_lane_f32(table[index[2 * TABLE_BINS + b]], e, 2);
-        e = vsetq_lane_f32(table[index[3 * TABLE_BINS + b]], e, 3);
-        add_bin(&s, e);
+    for (int b = 0; b < TABLE_BINS; b += 4) {
+        add_entries(&s, table, index + b, vgetq_lane_f32(s.bin, 0));
+        add_entries(&s, table, index + b + 1, vgetq_lane_f32(s.bin, 1));
+        add_entries(&s, table, index + b + 2, vgetq_lane_f32(s.bin, 2));
+        add_entries(&s, table, index + b + 3, vgetq_lane_f32(s.bin, 3));
+        s.bin = vaddq_f32(s.bin, vdupq_n_f32(4.0f));
     }
     vst1q_f32(distances, vdivq_f32(s.weighted, s.sum));
 }
@@ -184,7 +199,7 @@ FN void from_bytes(npud_dtype dtype, const npud_dfl_cell *cells, const void *con
     for (size_t i = 0; i < count; i++)
         if (cells[i].quant.exp && cells[i].bins == TABLE_BINS)
             from_table_16(dtype, data[i], cells[i].quant.exp, distances[i]);
-        else if (cells[i].quant.exp || !npud_differences_fit(dtype, &cells[i]))
+        else if (cells[i].quant.exp || !cells[i].differences_fit)
             portable(&cells[i], 1, distances + i);
         else
             from_reals(dtype, &cells[i], data + i, 1, distances + i);
@@ -219,7 +234,7 @@ void npud_neon_dfl_u8(const npud_dfl_cell *cells, size_t count, float (*distance
 void npud_neon_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
     NPUD_GATHER_CELLS(npud_gather_16, uint16_t)
-    if (npud_all_differences_fit(NPUD_INT16, cells, count))
+    if (npud_all_differences_fit(cells, count))
         from_reals(NPUD_INT16, cells, data, count, distances);
     else
         npud_portable_dfl_i16(cells, count, distances);
@@ -228,7 +243,7 @@ void npud_neon_dfl_i16(const npud_dfl_cell *cells, size_t count, float (*distanc
 void npud_neon_dfl_i32(const npud_dfl_cell *cells, size_t count, float (*distances)[4])
 {
     NPUD_GATHER_CELLS(npud_gather_32, uint32_t)
-    if (npud_all_differences_fit(NPUD_INT32, cells, count))
+    if (npud_all_differences_fit(cells, count))
         from_reals(NPUD_INT32, cells, data, count, distances);
     else
         npud_portable_dfl_i32(cells, count, distances);

@@ -48,6 +48,26 @@ static inline void npud_neon_gather_8(void *to, const void *from, size_t stride,
         vst1q_u8(out + i + 48, d);
         pa = pd;
     }
+    for (; i + 16 <= count; i += 16) {
+        uint8x16_t a = vdupq_n_u8(0);
+        LOAD_LANE(a, pa, 0);
+        LOAD_LANE(a, pa, 1);
+        LOAD_LANE(a, pa, 2);
+        LOAD_LANE(a, pa, 3);
+        LOAD_LANE(a, pa, 4);
+        LOAD_LANE(a, pa, 5);
+        LOAD_LANE(a, pa, 6);
+        LOAD_LANE(a, pa, 7);
+        LOAD_LANE(a, pa, 8);
+        LOAD_LANE(a, pa, 9);
+        LOAD_LANE(a, pa, 10);
+        LOAD_LANE(a, pa, 11);
+        LOAD_LANE(a, pa, 12);
+        LOAD_LANE(a, pa, 13);
+        LOAD_LANE(a, pa, 14);
+        LOAD_LANE(a, pa, 15);
+        vst1q_u8(out + i, a);
+    }
     npud_gather_8(out + i, pa, stride, count - i);
 }
 #undef LOAD_LANES
