@@ -24,7 +24,7 @@ from runtime.models import manifest as manifests
 from runtime.models.heads import hints_of, plan_with_labels
 from runtime.models.info import ModelInfo
 from runtime.models.manifest import Manifest
-from runtime.preprocess import InputSpec, Preprocessor
+from runtime.preprocess import InputSpec, Letterbox, Preprocessor
 from runtime.scenes import Street
 
 NV12_PAD = 127  # what D-Robotics' model zoo pads with (it says grey, and gets blue)
@@ -55,6 +55,22 @@ class Timing:
     preprocess: int
     inference: int
     postprocess: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """One frame on its way through the model.
+
+    inputs: the tensor that was fed; outputs: as the backend gave them, one per TensorSpec of
+    `backend.outputs` (both may be buffers that the next frame overwrites); letterbox: how the frame
+    was fitted; found: in source pixels.
+    """
+
+    inputs: NDArray[Any]
+    letterbox: Letterbox
+    outputs: list[NDArray[Any]]
+    found: Detections
+    timing: Timing
 
 
 def read_model(settings: config.Model) -> ModelFiles:
@@ -104,6 +120,11 @@ class Detector:
 
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
         """Find objects; boxes in source pixels, clipped to the picture.  Raises InferenceError."""
+        seen = self.observe(frame)
+        return seen.found, seen.timing
+
+    def observe(self, frame: Frame) -> Observation:
+        """As detect(), and all that lies between.  Raises InferenceError."""
         start = time.perf_counter_ns()
         tensor, letterbox = self._preprocess(frame)
         prepared = time.perf_counter_ns()
@@ -114,9 +135,10 @@ class Detector:
         except ModelError as error:  # it fitted when it was loaded: the backend went wrong
             raise InferenceError(f"model {self.files.path}: {error}") from None
         done = time.perf_counter_ns()
-        return found, Timing(
+        timing = Timing(
             (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
         )
+        return Observation(tensor, letterbox, outputs, found, timing)
 
     def _canary(self) -> list[NDArray[Any]]:
         """The model's outputs for a picture with something in it."""

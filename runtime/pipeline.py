@@ -6,12 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from npud.detections import Detections
 from npud.errors import EndOfStream, InferenceError, SourceError
@@ -183,7 +182,7 @@ class Pipeline:
         due = time.monotonic()
         while not self._stop.is_set():
             try:
-                pixels, name = camera.source.read()
+                taken = camera.source.read()
             except EndOfStream as error:
                 camera.stats.ended = str(error)
                 break
@@ -193,26 +192,34 @@ class Pipeline:
                     self._reopen(camera)
                 continue
             if camera.wanted() or self._every_frame:
-                self._post(camera, pixels, time.time_ns(), name)
+                self._post(camera, taken)
             if not camera.source.live and not self._every_frame:
                 due = max(due + 1 / camera.source.fps, time.monotonic() - 1)
                 self._stop.wait(max(0.0, due - time.monotonic()))
         camera.source.close()
 
-    def _post(
-        self, camera: _Camera, pixels: NDArray[np.uint8], captured_ns: int, name: str
-    ) -> None:
+    def _post(self, camera: _Camera, taken: Frame) -> None:
         """Leave a frame in the camera's mailbox; count what is dropped for it."""
-        index = camera.stats.capture(pixels.shape[1], pixels.shape[0])
+        captured_ns = taken.captured_ns or time.time_ns()
+        index = camera.stats.capture(taken.width_px, taken.height_px)
         slot = None
         if self._shared_frames:
-            slot = self._slot(camera, pixels.nbytes)
+            slot = self._slot(camera, taken.pixels.nbytes)
             if slot is None:
                 camera.stats.drop()
                 return
-            pixels, written = slot.view(pixels.shape), pixels
-            np.copyto(pixels, written)
-        frame = Frame(pixels, camera.name, index, captured_ns, name, slot)
+            pixels = slot.view(taken.pixels.shape)
+            np.copyto(pixels, taken.pixels)
+        else:
+            pixels = np.require(taken.pixels, requirements=["C", "O"])  # copies a borrowed view
+        frame = replace(
+            taken,
+            pixels=pixels,
+            camera=camera.name,
+            index=index,
+            captured_ns=captured_ns,
+            slot=slot,
+        )
         replaced = self._mailboxes.put(frame)
         if replaced:
             replaced.release()

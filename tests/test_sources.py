@@ -63,7 +63,7 @@ def test_a_video_gives_all_its_frames_and_then_ends(video: Path) -> None:
     source = open_source(str(video))
     assert not source.live
     assert source.fps == 20
-    greys = [int(source.read()[0].mean().round()) for _ in range(10)]
+    greys = [int(source.read().pixels.mean().round()) for _ in range(10)]
     assert greys == pytest.approx([20 * i for i in range(10)], abs=2)
     with pytest.raises(EndOfStream, match="ended after 10 frames"):
         source.read()
@@ -71,7 +71,7 @@ def test_a_video_gives_all_its_frames_and_then_ends(video: Path) -> None:
 
 def test_a_looping_video_starts_again(video: Path) -> None:
     source = open_source(str(video), SourceOptions(loop=True))
-    greys = [int(source.read()[0].mean().round()) for _ in range(25)]
+    greys = [int(source.read().pixels.mean().round()) for _ in range(25)]
     assert greys == pytest.approx([20 * (i % 10) for i in range(25)], abs=2)
 
 
@@ -80,8 +80,8 @@ def test_images_come_in_name_order(images: Path, pattern: str) -> None:
     source = open_source(f"{images}{pattern}", SourceOptions(fps=5))
     assert source.fps == 5
     read = [source.read() for _ in range(3)]
-    assert [Path(name).name for _, name in read] == ["0.png", "1.png", "2.png"]
-    assert [int(pixels.mean()) for pixels, _ in read] == [0, 20, 40]
+    assert [Path(frame.name).name for frame in read] == ["0.png", "1.png", "2.png"]
+    assert [int(frame.pixels.mean()) for frame in read] == [0, 20, 40]
     with pytest.raises(EndOfStream, match="ended after 3 images"):
         source.read()
 
@@ -89,10 +89,10 @@ def test_images_come_in_name_order(images: Path, pattern: str) -> None:
 def test_an_unreadable_image_is_passed_over_once_it_was_told(images: Path) -> None:
     (images / "1.png").write_bytes(b"nothing")
     source = open_source(str(images))
-    assert source.read()[1].endswith("0.png")
+    assert source.read().name.endswith("0.png")
     with pytest.raises(SourceError, match=r"1\.png: expected a JPEG, PNG"):
         source.read()
-    assert source.read()[1].endswith("2.png")
+    assert source.read().name.endswith("2.png")
 
 
 def test_grey_and_transparent_images_become_bgr(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_generated_camera_is_the_generator() -> None:
     assert source.fps == 12
     for index in range(2):
         expected, _ = Street(5, (320, 240)).frame(index)
-        assert np.array_equal(source.read()[0], expected)
+        assert np.array_equal(source.read().pixels, expected)
     with pytest.raises(EndOfStream, match="ended after 2 frames"):
         source.read()
 
@@ -195,7 +195,7 @@ def test_an_http_stream_is_read_until_it_breaks_off(video: Path) -> None:
     with http_server(video.parent) as url:
         source = open_source(f"{url}/{video.name}")
         assert source.live
-        greys = [int(source.read()[0].mean().round()) for _ in range(10)]
+        greys = [int(source.read().pixels.mean().round()) for _ in range(10)]
         assert greys == pytest.approx([20 * i for i in range(10)], abs=2)
         with pytest.raises(SourceError, match="the stream ended or gave nothing") as error:
             source.read()

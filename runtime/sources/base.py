@@ -6,10 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from npud.errors import SourceError
+from runtime.frame import Frame
 
 MIN_SIDE_PX = 8
 MAX_PIXELS = 7680 * 4320  # 8K UHD; more is a mistake on a board, and 150 MB a copy
@@ -35,10 +33,13 @@ class Source(Protocol):
     live: bool
     fps: float
 
-    def read(self) -> tuple[NDArray[np.uint8], str]:
-        """Block for the next picture: ((H, W, 3) uint8 BGR, file name or "").
+    def read(self) -> Frame:
+        """Block for the next picture; its `name` is the file's, where there is one.
 
-        Raises EndOfStream at the end of a file and SourceError where no picture comes.
+        `captured_ns` is 0 where the source knows no better than "now"; camera and index are filled
+        in by the caller.  Pixels that are not an array of their own (a view of the driver's
+        buffer) are good until the next call.  Raises EndOfStream at the end of a file and
+        SourceError where no picture comes.
         """
         ...
 

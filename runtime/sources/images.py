@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npud.errors import EndOfStream, SourceError
+from runtime.frame import Frame
 from runtime.sources import IMAGE_SUFFIXES
 from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size
 
@@ -72,7 +73,7 @@ class Images:
         self._next = 0
         read_image(self._paths[0])  # a wrong path is an error now, not at the first frame
 
-    def read(self) -> tuple[NDArray[np.uint8], str]:
+    def read(self) -> Frame:
         """Decode the next file; an unreadable one raises SourceError and is passed over."""
         if self._next >= len(self._paths):
             if not self._loop:
@@ -80,7 +81,7 @@ class Images:
             self._next = 0
         path = self._paths[self._next]
         self._next += 1
-        return read_image(path), str(path)
+        return Frame(read_image(path), name=str(path))
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-import numpy as np
-from numpy.typing import NDArray
-
 from npud.errors import EndOfStream, SourceError
+from runtime.frame import Frame
 from runtime.scenes import Street
 from runtime.sources.base import DEFAULT_FPS, MAX_PIXELS, SourceOptions
 from runtime.validate import nearest
@@ -38,7 +36,7 @@ class Synthetic:
         self._loop = options.loop
         self._index = 0
 
-    def read(self) -> tuple[NDArray[np.uint8], str]:
+    def read(self) -> Frame:
         """Render the next frame."""
         if self._frames is not None and self._index >= self._frames:
             if not self._loop:
@@ -46,7 +44,7 @@ class Synthetic:
             self._index = 0
         pixels, _ = self.street.frame(self._index)
         self._index += 1
-        return pixels, ""
+        return Frame(pixels)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npud.errors import EndOfStream, SourceError
+from runtime.frame import Frame
 from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size, masked
 
 OPEN_TIMEOUT_MS = 5000
@@ -59,7 +60,7 @@ class VideoFile:
         self.fps = options.fps or (rate if 0 < rate <= 1000 else DEFAULT_FPS)
         self._count = 0
 
-    def read(self) -> tuple[NDArray[np.uint8], str]:
+    def read(self) -> Frame:
         """Decode the next frame."""
         pixels = self._capture.read()
         if pixels is None and self._loop and self._count:
@@ -69,7 +70,7 @@ class VideoFile:
         if pixels is None:
             raise EndOfStream(f"{self._url}: ended after {self._count} frames")
         self._count += 1
-        return pixels, ""
+        return Frame(pixels)
 
     def close(self) -> None:
         """Close the file."""
@@ -96,12 +97,12 @@ class Device:
         self._capture = _Capture(str(path), cv2.CAP_V4L2, parameters)
         self.fps = float(self._capture.handle.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
 
-    def read(self) -> tuple[NDArray[np.uint8], str]:
+    def read(self) -> Frame:
         """Wait for the next frame."""
         pixels = self._capture.read()
         if pixels is None:
             raise SourceError(f"{self._capture.name}: no frame from the device (unplugged?)")
-        return pixels, ""
+        return Frame(pixels)
 
     def close(self) -> None:
         """Close the device."""
@@ -123,12 +124,12 @@ class Stream:
         self._capture = _Capture(url, cv2.CAP_FFMPEG, parameters)
         self.fps = options.fps or DEFAULT_FPS
 
-    def read(self) -> tuple[NDArray[np.uint8], str]:
+    def read(self) -> Frame:
         """Wait for the next frame, at most READ_TIMEOUT_MS."""
         pixels = self._capture.read()
         if pixels is None:
             raise SourceError(f"{self._capture.name}: the stream ended or gave nothing for 5 s")
-        return pixels, ""
+        return Frame(pixels)
 
     def close(self) -> None:
         """Disconnect."""

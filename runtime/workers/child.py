@@ -90,7 +90,8 @@ def _answer(
 ) -> dict[str, Any]:
     try:
         pixels = view(rings[request["camera"]], request["offset"], tuple(request["shape"]))
-        found, timing = detector.detect(Frame(pixels))
+        frame = Frame(pixels, format=request["format"], yuv_range=request["yuv_range"])
+        found, timing = detector.detect(frame)
     except Exception as error:
         if not isinstance(error, NpudError):
             traceback.print_exc()  # a bug, and it happened here: the daemon sees one line

@@ -78,6 +78,8 @@ class RemoteDetector:
             "camera": frame.camera,
             "offset": slot.offset,
             "shape": list(frame.pixels.shape),
+            "format": frame.format,
+            "yuv_range": frame.yuv_range,
         }
         fds: tuple[int, ...] = ()
         if self._known[1].get(frame.camera) != ring.number:
