@@ -1,7 +1,8 @@
 """Public fakes: what goes wrong on boards, on demand.
 
 `backend.name = "runtime.testing:FaultyBackend"` runs a model like backend `onnx`, and does what the
-file named by NPUD_FAULT_FILE says, once, at its next inference (or load): one word of FAULTS.
+file named by NPUD_FAULT_FILE says, once, at its next inference (or load): one word of FAULTS, or
+several, one after another.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ FAULTS = {
 }
 
 
-def inject(path: Path, fault: str) -> None:
-    """Order a fault; the backend removes the file when it obeys."""
-    if fault not in FAULTS:
-        raise ValueError(f"expected one of {', '.join(FAULTS)}, got {fault!r}")
+def inject(path: Path, *faults: str) -> None:
+    """Order faults; the backend removes the file when it has obeyed all of them."""
+    if unknown := set(faults) - set(FAULTS):
+        raise ValueError(f"expected some of {', '.join(FAULTS)}, got {', '.join(unknown)}")
     part = path.with_suffix(".part")
-    part.write_text(fault)
+    part.write_text(" ".join(faults))
     part.rename(path)
 
 
@@ -75,10 +76,12 @@ def _obey(actions: dict[str, Callable[[], None]]) -> str:
         return ""
     path = Path(name)
     try:
-        order = path.read_text()
+        order, *others = path.read_text().split()
         if order not in actions:
             return ""
         path.unlink()  # whoever removes it does it
+        if others:
+            inject(path, *others)
     except FileNotFoundError:
         return ""
     actions[order]()
