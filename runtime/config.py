@@ -58,10 +58,20 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         ),
     ] = "auto"
     contexts: Annotated[
-        int, Meta(ge=1, le=64, description="inferences at the same time, each in a thread")
-    ] = 1
+        Annotated[int, Meta(ge=1, le=64)] | Literal["auto"],
+        Meta(
+            description="inferences at the same time, each in a thread; auto: one per NPU core on "
+            "Rockchip's, 2 on the RDK, 1 for .onnx"
+        ),
+    ] = "auto"
     contexts_per_process: Annotated[
-        int, Meta(ge=0, le=64, description="of these, so many in one worker process; 0 = all")
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="of these, so many in one worker process; 0 = as many as the vendor's "
+            "binding runs at once: all on Rockchip's, 1 on the RDK",
+        ),
     ] = 0
     isolation: Annotated[
         Literal["auto", "process", "thread"],

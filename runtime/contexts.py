@@ -8,8 +8,10 @@ import logging
 import msgspec
 
 from runtime import config
+from runtime.backends import entries
 from runtime.detector import Detector, ModelFiles
 from runtime.pipeline import AnyDetector
+from runtime.platform_info import read_platform
 from runtime.workers.remote import RemoteDetector
 from runtime.workers.supervisor import Limits, Supervisor
 
@@ -28,13 +30,14 @@ def open_detectors(
     files: ModelFiles, model: config.Model, chip: config.Backend, stack: contextlib.ExitStack
 ) -> list[AnyDetector]:
     """Load the model for every context; `stack` closes what was opened."""
+    contexts, per_process = numbers(chip, files)
     if isolated(chip, files):
-        return _remote(files, model, chip, stack)
-    core = 0 if chip.contexts > 1 else None
+        return _remote(files, model, chip, contexts, per_process, stack)
+    core = 0 if contexts > 1 else None
     first = Detector(files, model, chip, core)
     stack.callback(first.close)
     detectors: list[AnyDetector] = [first]
-    for number in range(1, chip.contexts):
+    for number in range(1, contexts):
         twin = first.duplicate(number)
         stack.callback(twin.close)
         detectors.append(twin)
@@ -42,16 +45,29 @@ def open_detectors(
     return detectors
 
 
+def numbers(chip: config.Backend, files: ModelFiles) -> tuple[int, int]:
+    """(contexts, contexts per process) as configured, or as suit the backend and the board."""
+    entry = entries(chip.name, files.path)[0]
+    contexts = chip.contexts
+    if contexts == "auto":
+        contexts = entry.contexts or read_platform().npu_cores
+    return contexts, min(contexts, chip.contexts_per_process or entry.per_process or contexts)
+
+
 def _remote(
-    files: ModelFiles, model: config.Model, chip: config.Backend, stack: contextlib.ExitStack
+    files: ModelFiles,
+    model: config.Model,
+    chip: config.Backend,
+    contexts: int,
+    per_process: int,
+    stack: contextlib.ExitStack,
 ) -> list[AnyDetector]:
     settings = {"model": msgspec.to_builtins(model), "backend": msgspec.to_builtins(chip)}
     limits = Limits(chip.load_deadline_s, chip.deadline_ms / 1000, chip.max_memory_mib)
-    per_process = min(chip.contexts, chip.contexts_per_process or chip.contexts)
     detectors: list[AnyDetector] = []
-    while len(detectors) < chip.contexts:
-        lanes = min(per_process, chip.contexts - len(detectors))
-        core = len(detectors) if chip.contexts > 1 else None
+    while len(detectors) < contexts:
+        lanes = min(per_process, contexts - len(detectors))
+        core = len(detectors) if contexts > 1 else None
         supervisor = Supervisor({**settings, "core": core}, lanes, limits)
         stack.callback(supervisor.close)
         supervisor.start()

@@ -24,6 +24,7 @@ RKNNRT_VERSION = rb"librknnrt version: (\d+\.\d+\.\d+[\w.]*)"
 # "[DNN] Runtime version = 1.23.10_(3.15.49 HBRT)" is what it prints
 DNN_VERSION = rb"(\d+\.\d+\.\d+)_\((\d+\.\d+\.\d+) HBRT\)"
 RDK_X5_IDS = frozenset({"301", "302"})  # low 12 bits of the RDK's board_id, hexadecimal
+NPU_CORES = {"rk3588": 3, "rk3576": 2}  # the other chips have one
 ROCKCHIP = re.compile(r"rockchip,(rk\d{4})s?\b")
 
 
@@ -43,6 +44,11 @@ class Platform:
     runtime: str = ""
     library: str = ""
     hbrt: str = ""
+
+    @property
+    def npu_cores(self) -> int:
+        """How many inferences the NPU runs at the same time."""
+        return NPU_CORES.get(self.soc, 1)
 
 
 def read_platform(root: Path = Path("/")) -> Platform:

@@ -61,7 +61,10 @@ def _explain(message: str, value: Any, kind: type[Any], where: str) -> str:
         return f"{_join(where, *keys, found[1])}: this key is required"
     if text.startswith("Invalid enum value"):
         choices = ", ".join(repr(c) for c in _choices(here))
-        return f"{_join(where, *keys)}: expected one of {choices}, got {value!r}"
+        choices = f"an integer or {choices}" if int in _parts(here) else f"one of {choices}"
+        return f"{_join(where, *keys)}: expected {choices}, got {value!r}"
+    if "int | str" in text:  # a number or a word
+        text = text.replace("`int | str`", f"integer or {_choices(here)[0]!r}")
     for python, toml in TOML_NAMES.items():
         text = text.replace(f"`{python}`", toml)
     if ", got " not in text:

@@ -32,7 +32,9 @@ MISTAKES = [
     ("[camera.front]\nurl='x'\nsize=[1]", "camera.front.size: expected array of length 2, got 1"),
     ("[camera.'a b']\nurl='x'", "camera.a b: expected a name"),
     ("[publish]\njpeg_quality = 101", "publish.jpeg_quality: expected integer <= 100, got 101"),
-    ("[backend]\ncontexts = true", "backend.contexts: expected integer, got boolean"),
+    ("[backend]\ncontexts = true", "backend.contexts: expected integer or 'auto', got boolean"),
+    ("[backend]\ncontexts = 'all'", "backend.contexts: expected an integer or 'auto', got 'all'"),
+    ("[backend]\ncontexts = 0", "backend.contexts: expected integer >= 1"),
     ("[model", "expected TOML"),
     ("\x00", "expected TOML"),
 ]  # fmt: skip

@@ -13,10 +13,16 @@ from runtime.validate import nearest
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a backend is ("module:Class") and which model files it runs, by suffix."""
+    """Where a backend is ("module:Class"), which model files it runs, by suffix, and how often.
+
+    contexts: how many keep the board busy, 0 for one per NPU core; per_process: how many of them
+    can run at the same time in one process, 0 for all.
+    """
 
     target: str
-    suffixes: frozenset[str]
+    suffixes: frozenset[str] = frozenset()
+    contexts: int = 1
+    per_process: int = 0
 
     def load(self) -> type[Backend]:
         """Import it; raises BackendUnavailable where its binding cannot be imported."""
@@ -27,33 +33,40 @@ class Entry:
 # "auto" takes the first one that runs the file and is available.
 BACKENDS: dict[str, Entry] = {
     "onnx": Entry("runtime.backends.onnx:OnnxBackend", frozenset({".onnx"})),
-    "librknnrt": Entry("runtime.backends.librknnrt:LibrknnrtBackend", frozenset({".rknn"})),
-    "rknnlite": Entry("runtime.backends.rknnlite:RknnliteBackend", frozenset({".rknn"})),
-    "hobot": Entry("runtime.backends.hobot:HobotBackend", frozenset({".bin"})),
+    "librknnrt": Entry("runtime.backends.librknnrt:LibrknnrtBackend", frozenset({".rknn"}), 0),
+    "rknnlite": Entry("runtime.backends.rknnlite:RknnliteBackend", frozenset({".rknn"}), 0),
+    # The binding holds the GIL: of two processes one prepares while the BPU works for the other.
+    "hobot": Entry("runtime.backends.hobot:HobotBackend", frozenset({".bin"}), 2, 1),
     "replay": Entry("runtime.backends.replay:ReplayBackend", frozenset({".npz"})),
 }
 
 
 def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
     """Load a model with the named backend, or with the first that can run the file ("auto")."""
-    if name == "auto":
-        return _choose(path)(path, options)
+    fitting = entries(name, path)
+    backend = fitting[0].load() if name != "auto" else _first_available(fitting)
+    return backend(path, options)
+
+
+def entries(name: str, path: Path) -> list[Entry]:
+    """What the name stands for: one backend, or all that run such a file ("auto"), best first."""
     if ":" in name:  # a backend of the user's own
-        return Entry(name, frozenset()).load()(path, options)
-    if name not in BACKENDS:
-        raise ConfigError(
-            f"backend.name: unknown backend {name}{nearest(name, ['auto', *BACKENDS])}"
-        )
-    return BACKENDS[name].load()(path, options)
-
-
-def _choose(path: Path) -> type[Backend]:
+        return [Entry(name)]
+    if name != "auto":
+        if name not in BACKENDS:
+            known = nearest(name, ["auto", *BACKENDS])
+            raise ConfigError(f"backend.name: unknown backend {name}{known}")
+        return [BACKENDS[name]]
     fitting = [entry for entry in BACKENDS.values() if path.suffix.lower() in entry.suffixes]
     if not fitting:
         known = ", ".join(sorted({s for entry in BACKENDS.values() for s in entry.suffixes}))
         raise BackendUnavailable(
             f"model {path}: no backend runs {path.suffix} files; known: {known}"
         )
+    return fitting
+
+
+def _first_available(fitting: list[Entry]) -> type[Backend]:
     reasons = []
     for entry in fitting:
         try:
