@@ -16,6 +16,7 @@ from npud.wire import MAX_LIST, valid_camera_name
 from runtime.backends.base import VersionCheck
 from runtime.models.manifest import Input, Manifest
 from runtime.preprocess import InputSpec
+from runtime.sources.base import CameraFormat
 from runtime.validate import TOML_NAMES, convert, nearest
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -131,11 +132,53 @@ class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Annotated[float, Meta(gt=0, le=1000)] | None,
         Meta(description="frames per second asked of a device; pace of files (default: their own)"),
     ] = None
+    format: Annotated[
+        CameraFormat,
+        Meta(
+            description="pixels asked of a device, stream or video: bgr, nv12, yuyv or mjpeg; "
+            "auto: what costs least (docs/cameras.md)"
+        ),
+    ] = "auto"
+    decoder: Annotated[
+        str,
+        Meta(description='streams and videos: a decoder of FFmpeg, as "h264_rkmpp"; "" = its own'),
+    ] = ""
     loop: Annotated[bool, Meta(description="files: start again at the end")] = False
     max_fps: Annotated[
         Annotated[float, Meta(gt=0, le=1000)] | None,
         Meta(description="frames beyond this rate are passed over, and not counted as captured"),
     ] = None
+    timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="live: one that opens or gives a frame no sooner has failed",
+        ),
+    ] = 5.0
+    reconnect_max_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="live: opened again 0.5 s after it failed, then twice as long, up to this",
+        ),
+    ] = 30.0
+    required: Annotated[
+        bool,
+        Meta(
+            description="one that cannot be opened at the start ends npud; false: it is opened "
+            "again until it is there"
+        ),
+    ] = True
+    frozen_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            description="live: degraded when the picture is the same for so long; 0 = never",
+        ),
+    ] = 30.0
     priority: Annotated[
         float,
         Meta(

@@ -5,31 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from npud.detections import Detections
-from npud.errors import EndOfStream, InferenceError, SourceError
+from npud.errors import InferenceError, SourceError
 from npud.messages import DetectionsMessage, FrameMessage, StatusMessage
 from npud.wire import new_session
+from runtime.capture import Capture
 from runtime.config import Camera, Publish
 from runtime.detector import ModelFiles, Timing
 from runtime.frame import Frame
 from runtime.mailbox import Mailboxes
 from runtime.publish import Publisher
-from runtime.sources import open_source
-from runtime.sources.base import Source, SourceOptions
 from runtime.stats import CameraStats
 from runtime.thermal import temperatures_c
-from runtime.workers.ring import Ring, Slot
 
 log = logging.getLogger("npud")
 SPARE_SLOTS = 3  # per camera: one is written, one waits in the mailbox, one for a second reader
-RETRY_S = 1.0  # a live source that failed is opened again after this
+OPENED_S = 0.02  # how often it is looked whether all cameras are open
 TAKE_S = 0.2  # how often an idle inference thread looks whether it should end
 
 
@@ -37,25 +36,16 @@ TAKE_S = 0.2  # how often an idle inference thread looks whether it should end
 class _Camera:
     name: str
     settings: Camera
-    source: Source
-    stats: CameraStats = field(default_factory=CameraStats)
+    capture: Capture
     order: threading.Lock = field(default_factory=threading.Lock)
     seq: int = 0
     status_seq: int = 0
     last_frame: int = -1
-    ring: Ring | None = None
-    next_due: float = 0.0  # monotonic: frames before it are beyond the camera's max_fps
 
-    def wanted(self) -> bool:
-        """Tell whether the frame that comes now is within the camera's maximum rate."""
-        if self.settings.max_fps is None:
-            return True
-        now = time.monotonic()
-        if now < self.next_due:
-            return False
-        period = 1 / self.settings.max_fps
-        self.next_due = max(self.next_due + period, now)  # no burst after a pause
-        return True
+    @property
+    def stats(self) -> CameraStats:
+        """What is counted and measured of it."""
+        return self.capture.stats
 
 
 class AnyDetector(Protocol):
@@ -77,7 +67,7 @@ class AnyDetector(Protocol):
 
 
 class Pipeline:
-    """Cameras and detectors at work.  Opening a source that does not exist raises SourceError."""
+    """Cameras and detectors at work: open(), start(), then stop()."""
 
     def __init__(
         self,
@@ -89,18 +79,51 @@ class Pipeline:
         every_frame: bool = False,
         shared_frames: bool = False,
     ) -> None:
-        self._shared_frames = shared_frames
         self._publisher, self._publish = publisher, publish
         self._detectors = detectors
-        self._every_frame = every_frame
         self._stop = threading.Event()
         priorities = {name: camera.priority for name, camera in cameras.items()}
         self._mailboxes = Mailboxes(priorities, lossless=every_frame)
         self._session = new_session()
         self.failure: BaseException | None = None
-        self._cameras = {name: _Camera(name, c, _open(name, c)) for name, c in cameras.items()}
-        self._capturing = [self._thread(self._capture, c) for c in self._cameras.values()]
-        self._inferring = [self._thread(self._infer, d) for d in detectors]
+        slots = len(detectors) + SPARE_SLOTS if shared_frames else None
+        self._cameras = {
+            name: _Camera(
+                name,
+                camera,
+                Capture(
+                    name, camera, self._mailboxes, self._stop, every_frame=every_frame, slots=slots
+                ),
+            )
+            for name, camera in cameras.items()
+        }
+        self._capturing = [self._thread(c.capture.run) for c in self._cameras.values()]
+        self._inferring = [self._thread(partial(self._infer, d)) for d in detectors]
+
+    def open(self, stop: threading.Event) -> None:
+        """Open the cameras that must be there, all at the same time, unless told to stop.
+
+        Raises SourceError for the first that cannot be opened; they are then all given up.
+        """
+        problems: dict[str, SourceError] = {}
+
+        def attempt(camera: _Camera) -> None:
+            try:
+                camera.capture.open()
+            except SourceError as error:
+                problems[camera.name] = error
+
+        needed = [c for c in self._cameras.values() if c.settings.required]
+        threads = [self._thread(partial(attempt, c)) for c in needed]
+        for thread in threads:
+            thread.start()
+        while any(t.is_alive() for t in threads) and not stop.is_set() and not self.failure:
+            stop.wait(OPENED_S)
+        for camera in needed:
+            if camera.name in problems:
+                raise problems[camera.name]
+        if self.failure:
+            raise self.failure
 
     def start(self) -> None:
         """Publish a first status and start the threads."""
@@ -132,8 +155,7 @@ class Pipeline:
                 thread.join(max(0.0, deadline - time.monotonic()))
         for camera in self._cameras.values():
             camera.stats.ended = camera.stats.ended or "npud was stopped"
-            if camera.ring:
-                camera.ring.close()
+            camera.capture.close()
         self.publish_status()
 
     def publish_status(self) -> None:
@@ -169,82 +191,14 @@ class Pipeline:
             )
             camera.status_seq += 1
 
-    def _thread(self, work: object, argument: object) -> threading.Thread:
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
-                work(argument)  # type: ignore[operator]
+                work()
             except BaseException as error:
                 self.failure = error
 
         return threading.Thread(target=run, daemon=True)
-
-    def _capture(self, camera: _Camera) -> None:
-        due = time.monotonic()
-        while not self._stop.is_set():
-            try:
-                taken = camera.source.read()
-            except EndOfStream as error:
-                camera.stats.ended = str(error)
-                break
-            except SourceError as error:
-                camera.stats.source_failed(str(error))
-                if camera.source.live:
-                    self._reopen(camera)
-                continue
-            if camera.wanted() or self._every_frame:
-                self._post(camera, taken)
-            if not camera.source.live and not self._every_frame:
-                due = max(due + 1 / camera.source.fps, time.monotonic() - 1)
-                self._stop.wait(max(0.0, due - time.monotonic()))
-        camera.source.close()
-
-    def _post(self, camera: _Camera, taken: Frame) -> None:
-        """Leave a frame in the camera's mailbox; count what is dropped for it."""
-        captured_ns = taken.captured_ns or time.time_ns()
-        index = camera.stats.capture(taken.width_px, taken.height_px)
-        slot = None
-        if self._shared_frames:
-            slot = self._slot(camera, taken.pixels.nbytes)
-            if slot is None:
-                camera.stats.drop()
-                return
-            pixels = slot.view(taken.pixels.shape)
-            np.copyto(pixels, taken.pixels)
-        else:
-            pixels = np.require(taken.pixels, requirements=["C", "O"])  # copies a borrowed view
-        frame = replace(
-            taken,
-            pixels=pixels,
-            camera=camera.name,
-            index=index,
-            captured_ns=captured_ns,
-            slot=slot,
-        )
-        replaced = self._mailboxes.put(frame)
-        if replaced:
-            replaced.release()
-            camera.stats.drop()
-
-    def _slot(self, camera: _Camera, size: int) -> Slot | None:
-        """A free place in the camera's ring, which is made anew where frames become larger."""
-        if camera.ring is None or camera.ring.slot_bytes < size:
-            if camera.ring:
-                camera.ring.close()
-            camera.ring = Ring(size, len(self._detectors) + SPARE_SLOTS)
-        slot = camera.ring.acquire()
-        while slot is None and self._every_frame and not self._stop.is_set():
-            slot = camera.ring.acquire(TAKE_S)
-        return slot
-
-    def _reopen(self, camera: _Camera) -> None:
-        camera.source.close()
-        while not self._stop.wait(RETRY_S):
-            try:
-                camera.source = _open(camera.name, camera.settings)
-            except SourceError as error:
-                camera.stats.source_failed(str(error))
-            else:
-                return
 
     def _infer(self, detector: AnyDetector) -> None:
         while not self._stop.is_set():
@@ -325,11 +279,3 @@ class Pipeline:
                 jpeg=np.asarray(jpeg).tobytes(),
             )
         )
-
-
-def _open(name: str, settings: Camera) -> Source:
-    options = SourceOptions(settings.size, settings.fps, settings.loop)
-    try:
-        return open_source(settings.url, options)
-    except SourceError as error:
-        raise SourceError(f"camera.{name}.url: {error}") from None

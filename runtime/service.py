@@ -46,6 +46,7 @@ def run(settings: Config, *, every_frame: bool = False) -> None:
             every_frame=every_frame,
             shared_frames=isolated(settings.backend, files),
         )
+        pipeline.open(stop)
         stack.callback(pipeline.stop)
         pipeline.start()
         log.info("publishing %s on %s", ", ".join(cameras), publisher.endpoint)

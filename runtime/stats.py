@@ -28,7 +28,7 @@ class CameraStats:
         self._timing_us: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
         self._published_at: deque[float] = deque()
         self._started = self._captured_at = time.monotonic()
-        self._source_problem = self._inference_problem = ""
+        self._source_problem = self._inference_problem = self._picture_problem = ""
         self.ended = ""
 
     def capture(self, width: int, height: int) -> int:
@@ -57,10 +57,20 @@ class CameraStats:
             self._forget(now)
             self._failures = 0
 
-    def source_failed(self, reason: str) -> None:
-        """The camera gives no frames, for this reason; cleared by the next frame."""
+    def source_failed(self, reason: str) -> bool:
+        """The camera gives no frames, for this reason; cleared by the next frame.
+
+        Returns whether it is the first such reason since the last frame.
+        """
         with self._lock:
+            first = not self._source_problem
             self._source_problem = reason
+            return first
+
+    def frozen(self, reason: str) -> None:
+        """The camera repeats one picture, as this says, or "": it does not."""
+        with self._lock:
+            self._picture_problem = reason
 
     def inference_failed(self, reason: str) -> int:
         """A frame was lost in inference, for this reason; returns how many in a row were."""
@@ -85,6 +95,8 @@ class CameraStats:
             silent = time.monotonic() - self._captured_at
             if silent > SILENCE_S:
                 return "degraded", f"no frame from the camera for {silent:.0f} s"
+            if self._picture_problem:
+                return "degraded", self._picture_problem
             return ("ok" if self.published else "starting"), ""
 
     def fps(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from npud.errors import SourceError
 from runtime.frame import Frame
@@ -12,15 +12,23 @@ from runtime.frame import Frame
 MIN_SIDE_PX = 8
 MAX_PIXELS = 7680 * 4320  # 8K UHD; more is a mistake on a board, and 150 MB a copy
 DEFAULT_FPS = 30.0
+CameraFormat = Literal["auto", "bgr", "nv12", "yuyv", "mjpeg"]
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the config asks of a source: size (width, height) in pixels, frames per second, loop."""
+    """What the config asks of a source.
+
+    size: (width, height) in pixels; fps: frames per second; loop: files start again at the end;
+    format: what to deliver; timeout_s: how long opening, or a frame, may take; decoder: FFmpeg's.
+    """
 
     size: tuple[int, int] | None = None
     fps: float | None = None
     loop: bool = False
+    format: CameraFormat = "auto"
+    timeout_s: float = 5.0
+    decoder: str = ""
 
 
 class Source(Protocol):

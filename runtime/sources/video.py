@@ -13,9 +13,6 @@ from npud.errors import EndOfStream, SourceError
 from runtime.frame import Frame
 from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size, masked
 
-OPEN_TIMEOUT_MS = 5000
-READ_TIMEOUT_MS = 5000
-
 
 class _Capture:
     """cv2.VideoCapture with errors instead of silence."""
@@ -115,20 +112,20 @@ class Stream:
     live = True
 
     def __init__(self, url: str, options: SourceOptions) -> None:
-        parameters = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            OPEN_TIMEOUT_MS,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            READ_TIMEOUT_MS,
-        ]
+        timeout_ms = round(options.timeout_s * 1000)
+        parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms]
+        parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
+        self._timeout_s = options.timeout_s
         self._capture = _Capture(url, cv2.CAP_FFMPEG, parameters)
         self.fps = options.fps or DEFAULT_FPS
 
     def read(self) -> Frame:
-        """Wait for the next frame, at most READ_TIMEOUT_MS."""
+        """Wait for the next frame, at most the timeout."""
         pixels = self._capture.read()
         if pixels is None:
-            raise SourceError(f"{self._capture.name}: the stream ended or gave nothing for 5 s")
+            raise SourceError(
+                f"{self._capture.name}: the stream ended or gave nothing for {self._timeout_s:g} s"
+            )
         return Frame(pixels)
 
     def close(self) -> None:
