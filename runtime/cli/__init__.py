@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Run the daemon: cameras in, detections out.",
     "watch": "Watch what a running npud publishes, live.",
     "detect": "Detect objects in images, once.",
+    "prepare": "Cut a model's post-processing off, for the NPU.",
     "inspect": "Show what a model file says about itself, and what is wrong.",
     "doctor": "Check this machine: NPU, libraries, cameras, endpoint.",
 }
