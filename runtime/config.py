@@ -14,7 +14,7 @@ import npud
 from npud.errors import ConfigError
 from npud.wire import MAX_LIST, valid_camera_name
 from runtime.backends.base import VersionCheck
-from runtime.models.manifest import Input, Manifest
+from runtime.models.manifest import Calibration, Conversion, Golden, Input, Manifest
 from runtime.preprocess import InputSpec
 from runtime.sources.base import CameraFormat
 from runtime.validate import TOML_NAMES, convert, nearest
@@ -45,6 +45,13 @@ class Model(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Literal["auto", "class", "agnostic", "none"],
         Meta(description="suppress within a class, across classes, or not; auto: the manifest's"),
     ] = "auto"
+    canary: Annotated[
+        Literal["degraded", "refuse", "off"],
+        Meta(
+            description="a model that fails on its golden sample: publish the state degraded with "
+            "the reason, refuse to run it, or do not look (docs/golden.md)"
+        ),
+    ] = "degraded"
     input: Annotated[Input, Meta(description="overrides the manifest's [input]")] = Input()
 
 
@@ -262,6 +269,9 @@ def document() -> str:
         ("[camera.NAME]", Camera),
         ("[publish]", Publish),
         ("The manifest: MODEL.toml", Manifest),
+        ("The manifest's [conversion]", Conversion),
+        ("The manifest's [calibration]", Calibration),
+        ("The manifest's [golden]", Golden),
     ]
     for title, kind in tables:
         about = (

@@ -10,6 +10,7 @@ import msgspec
 from runtime import config
 from runtime.backends import entries
 from runtime.detector import Detector, ModelFiles
+from runtime.golden import canary
 from runtime.pipeline import AnyDetector
 from runtime.platform_info import read_platform
 from runtime.workers.remote import RemoteDetector
@@ -36,13 +37,16 @@ def open_detectors(
     core = 0 if contexts > 1 else None
     first = Detector(files, model, chip, core)
     stack.callback(first.close)
-    detectors: list[AnyDetector] = [first]
+    detectors = [first]
     for number in range(1, contexts):
         twin = first.duplicate(number)
         stack.callback(twin.close)
         detectors.append(twin)
     log.info("model %s: %s", files.name, first.plan)
-    return detectors
+    outcome = canary.watch(detectors, model)
+    if outcome.text:
+        log.log(logging.INFO if outcome.healthy else logging.WARNING, "%s", outcome.text)
+    return [*detectors]
 
 
 def numbers(chip: config.Backend, files: ModelFiles) -> tuple[int, int]:

@@ -41,6 +41,7 @@ class ModelFiles:
     manifest: Manifest
     name: str  # "<stem>@<digest>", as published
     manifest_digest: str
+    folder: Path = Path()  # where the manifest lies, or would lie
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,8 +82,14 @@ def read_model(settings: config.Model) -> ModelFiles:
     manifest, digest = Manifest(), ""
     if settings.manifest or wanted.is_file():
         manifest, digest = manifests.read(wanted), models.digest(wanted)
+    own = models.digest(path)
+    if manifest.digest not in (None, own):
+        raise ModelError(
+            f"model {path}: expected a file with digest {manifest.digest}, as {wanted} states, got "
+            f"{own}: it is another model's manifest, or `digest` there is out of date"
+        )
     manifest = msgspec.structs.replace(manifest, input=settings.input.over(manifest.input))
-    return ModelFiles(path, info, manifest, f"{path.stem}@{models.digest(path)}", digest)
+    return ModelFiles(path, info, manifest, f"{path.stem}@{own}", digest, wanted.parent)
 
 
 class Detector:
@@ -96,11 +103,12 @@ class Detector:
         core: int | None = None,
     ) -> None:
         self.files = files
+        self.doubts = ""  # what the golden sample showed (runtime/golden/canary.py)
         size = files.manifest.input.size or files.info.input_size
         self.backend = open_backend(chip.name, files.path, _backend_options(chip, size, core))
         try:
             self.input = _input_spec(files, self.backend)
-            self._options = _options(files, settings)
+            self.options = _options(files, settings)
             self._preprocess = Preprocessor(self.input)
             self.plan = plan_with_labels(
                 files.info,
@@ -110,7 +118,7 @@ class Detector:
                 len(files.labels),
                 self._canary,
             )
-            self._decode = make_decoder(self.plan, self.backend.outputs, self._options)
+            self._decode = make_decoder(self.plan, self.backend.outputs, self.options)
         except ModelError as error:
             self.backend.close()
             raise ModelError(f"model {files.path}: {error}") from None
@@ -150,7 +158,7 @@ class Detector:
         twin = copy.copy(self)
         twin.backend = self.backend.duplicate(core)
         twin._preprocess = Preprocessor(self.input)
-        twin._decode = make_decoder(self.plan, twin.backend.outputs, self._options)
+        twin._decode = make_decoder(self.plan, twin.backend.outputs, self.options)
         return twin
 
     def ready(self, timeout_s: float) -> bool:
@@ -160,6 +168,10 @@ class Detector:
     def problem(self) -> str:
         """Why it gives no detections at all: never, in this process."""
         return ""
+
+    def doubt(self) -> str:
+        """Why its detections are not to be trusted, or ""."""
+        return self.doubts
 
     def close(self) -> None:
         """Free the model."""
@@ -185,10 +197,13 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
         names = ", ".join(map(str, backend.inputs))
         raise ModelError(f"expected one input, a picture, got {names}")
     tensor = backend.inputs[0]
-    height, width = tensor.shape[2:4] if tensor.layout == "nchw" else tensor.shape[1:3]
+    wanted = files.manifest.input
+    layout = tensor.layout or wanted.layout or ("nchw" if tensor.shape[1] == 3 else "nhwc")
+    if wanted.layout not in (None, layout):
+        raise ModelError(f'input.layout "{wanted.layout}" does not fit its input {tensor}')
+    height, width = tensor.shape[2:4] if layout == "nchw" else tensor.shape[1:3]
     if tensor.layout == "nv12":
         height = height * 2 // 3
-    wanted = files.manifest.input
     if wanted.size and wanted.size != (height, width):
         raise ModelError(f"input.size {list(wanted.size)} does not fit its input {tensor}")
     if tensor.dtype not in (np.float32, np.float16, np.uint8):
@@ -200,7 +215,7 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
         if given.get("mean") or given["std"] != (1.0, 1.0, 1.0):
             raise ModelError("input.mean and input.std cannot be applied to an NV12 input")
         given = {"pad_value": NV12_PAD} | given | {"color": "nv12"}
-    layout = "nhwc" if tensor.layout == "nhwc" else "nchw"
+    layout = "nhwc" if layout == "nhwc" else "nchw"  # which an NV12 input has not
     given |= {"size": (height, width), "layout": layout, "dtype": tensor.dtype}
     return InputSpec(**given)
 

@@ -61,6 +61,10 @@ class AnyDetector(Protocol):
         """Why it has given no detections for some time, or ""."""
         ...
 
+    def doubt(self) -> str:
+        """Why its detections are not to be trusted, or ""."""
+        ...
+
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
         """Find objects; raises InferenceError."""
         ...
@@ -163,10 +167,11 @@ class Pipeline:
         temperatures = temperatures_c()
         files = self._detectors[0].files
         problems = [detector.problem() for detector in self._detectors]
-        stuck = problems[0] if all(problems) else ""
+        doubts = [doubt for detector in self._detectors if (doubt := detector.doubt())]
+        trouble = problems[0] if all(problems) else doubts[0] if doubts else ""
         for camera in self._cameras.values():
             stats = camera.stats
-            state, reason = stats.state(stuck)
+            state, reason = stats.state(trouble)
             self._publisher.send(
                 StatusMessage(
                     camera=camera.name,

@@ -81,16 +81,16 @@ class CameraStats:
             self._inference_problem = reason
             return self._failures
 
-    def state(self, stuck: str = "") -> tuple[State, str]:
+    def state(self, trouble: str = "") -> tuple[State, str]:
         """(state, reason); the reason is empty when the state is ok or starting.
 
-        stuck: why no detector works at all, where that is so.
+        trouble: why no detector works at all, or one is not to be trusted, where that is so.
         """
         with self._lock:
             if self.ended:
                 return "stopped", self.ended
             failing = self._inference_problem if self._failures >= FAILURES else ""
-            if problem := self._source_problem or stuck or failing:
+            if problem := self._source_problem or trouble or failing:
                 return "degraded", problem
             silent = time.monotonic() - self._captured_at
             if silent > SILENCE_S:

@@ -15,6 +15,10 @@ Byte = Annotated[int, Meta(ge=0, le=255)]
 Side = Annotated[int, Meta(ge=1, le=16384)]
 Std = Annotated[float, Meta(gt=0)]
 Pixels = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{12}$")]  # runtime.models.digest()
+FileName = Annotated[str, Meta(pattern=r"^[^/\\\x00-\x1f]+$")]  # beside the manifest
+Parameter = str | int | float | bool
 
 
 class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -26,6 +30,10 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = None
     color: Annotated[
         Literal["rgb", "bgr"] | None, Meta(description="channel order the model was trained with")
+    ] = None
+    layout: Annotated[
+        Literal["nchw", "nhwc"] | None,
+        Meta(description="memory layout of the input tensor, where its shape leaves a doubt"),
     ] = None
     letterbox: Annotated[
         Literal["center", "topleft", "stretch"] | None,
@@ -54,9 +62,79 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return msgspec.structs.replace(below, **own)
 
 
+class Conversion(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[conversion]: how the model file was made.  A record: nothing is computed from it."""
+
+    toolkit: Annotated[
+        str | None, Meta(description="converter or exporter, e.g. rknn-toolkit2 or hb_mapper")
+    ] = None
+    version: Annotated[str | None, Meta(description="the toolkit's version")] = None
+    target: Annotated[
+        str | None, Meta(description="chip, in the vendor's word: rk3588, bayes-e")
+    ] = None
+    source: Annotated[str | None, Meta(description="file name of the model it was made from")] = (
+        None
+    )
+    source_digest: Annotated[Digest | None, Meta(description="digest of that file")] = None
+    quantization: Annotated[
+        str | None, Meta(description="type of the quantized tensors, e.g. int8, or none")
+    ] = None
+    parameters: Annotated[
+        dict[str, Parameter], Meta(description="a table of the toolkit's own settings")
+    ] = {}
+
+
+class Calibration(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[calibration]: the pictures that quantization ranges were measured on.  A record, too."""
+
+    count: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="number of pictures")] = (
+        None
+    )
+    digest: Annotated[Digest | None, Meta(description="digest of the list of pictures")] = None
+    source: Annotated[
+        str | None, Meta(description="name of the directory or data set they came from")
+    ] = None
+    method: Annotated[
+        str | None, Meta(description="how ranges were found, in the vendor's word: normal, max, kl")
+    ] = None
+    notes: Annotated[str | None, Meta(description="anything else worth knowing")] = None
+
+
+class Golden(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[golden]: a picture and what the float model finds in it; docs/golden.md."""
+
+    image: Annotated[FileName, Meta(description="lossless picture (.png) beside the manifest")]
+    reference: Annotated[
+        FileName,
+        Meta(description=".npz beside the manifest: detections and outputs of the float model"),
+    ]
+    min_matched: Annotated[
+        Share, Meta(description="share of the reference detections that must be found again")
+    ] = 0.75
+    max_extra: Annotated[
+        Annotated[float, Meta(ge=0)],
+        Meta(description="further detections allowed, per reference detection"),
+    ] = 0.5
+    max_logit: Annotated[
+        Annotated[float, Meta(gt=0)],
+        Meta(description="by how much the highest class logit may differ from the reference's"),
+    ] = 1.0
+    max_score_shift: Annotated[
+        Annotated[float, Meta(gt=0, le=1)],
+        Meta(description="by how much the scores of matched detections may differ, on average"),
+    ] = 0.08
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The .toml beside a model: facts that the model's file may not hold."""
 
+    digest: Annotated[
+        Digest | None,
+        Meta(
+            description="the model file's, the first 12 hex digits of its SHA-256; another file "
+            "is refused"
+        ),
+    ] = None
     labels: Annotated[
         tuple[str, ...] | None, Meta(description="class names in the order of the class ids")
     ] = None
@@ -105,6 +183,15 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     input: Annotated[
         Input, Meta(description="how pictures are fed: a table with the keys of [model.input]")
     ] = Input()
+    conversion: Annotated[Conversion, Meta(description="a table: how the file was made")] = (
+        Conversion()
+    )
+    calibration: Annotated[
+        Calibration, Meta(description="a table: what the quantization was calibrated on")
+    ] = Calibration()
+    golden: Annotated[
+        Golden | None, Meta(description="a table: the golden sample, checked at every start")
+    ] = None
 
 
 def beside(model: Path) -> Path:

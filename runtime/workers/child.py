@@ -24,6 +24,8 @@ from npud.errors import NpudError
 from runtime import config
 from runtime.detector import Detector, read_model
 from runtime.frame import Frame
+from runtime.golden import canary
+from runtime.golden.verdict import Outcome
 from runtime.workers.channel import Channel, Closed
 from runtime.workers.ring import view
 
@@ -40,17 +42,17 @@ def main() -> None:
         return
     _end_with(control.socket.fileno())
     try:
-        detectors = _load(received[0], len(lanes))
+        detectors, outcome = _load(received[0], len(lanes))
     except NpudError as error:
         control.send({"failed": type(error).__name__, "text": str(error)})
         return
     for lane, detector in zip(lanes, detectors):
         threading.Thread(target=_serve, args=(lane, detector), daemon=True).start()
-    control.send({"ready": str(detectors[0].plan), "pid": os.getpid()})
+    control.send({"ready": str(detectors[0].plan), "golden": list(outcome), "pid": os.getpid()})
     threading.Event().wait()
 
 
-def _load(settings: dict[str, Any], contexts: int) -> list[Detector]:
+def _load(settings: dict[str, Any], contexts: int) -> tuple[list[Detector], Outcome]:
     model = msgspec.convert(settings["model"], config.Model)
     chip = msgspec.convert(settings["backend"], config.Backend)
     core: int | None = settings["core"]  # of the first context; None where there is only one
@@ -58,7 +60,7 @@ def _load(settings: dict[str, Any], contexts: int) -> list[Detector]:
     detectors = [first, *(first.duplicate((core or 0) + n) for n in range(1, contexts))]
     for detector in detectors:
         detector.detect(Frame(WARM_UP))  # the first is slow, and its failure is the model's
-    return detectors
+    return detectors, canary.watch(detectors, model)
 
 
 def _end_with(fd: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from npud import errors
 from npud.errors import InferenceError, NpudError
+from runtime.golden.verdict import Outcome
 from runtime.workers.channel import Channel, Closed
 
 GRACE_S = 0.3  # between closing the channels and SIGKILL
@@ -35,6 +36,7 @@ class WorkerProcess:
         self._settings = settings
         self.pid = self._process.pid
         self.rss_kib = 0
+        self.golden = Outcome()
 
     def load(self, deadline_s: float) -> str:
         """Wait until the model is loaded; returns how its head is read.
@@ -55,6 +57,8 @@ class WorkerProcess:
         message, _ = received
         if "failed" in message:
             raise error_of(message["failed"], message["text"])
+        text, healthy = message["golden"]
+        self.golden = Outcome(str(text), bool(healthy))
         return str(message["ready"])
 
     def alive(self) -> bool:

@@ -34,6 +34,10 @@ class RemoteDetector:
         """Why detections have not come for some time, or ""."""
         return self._supervisor.problem()
 
+    def doubt(self) -> str:
+        """Why detections are not to be trusted, or ""."""
+        return self._supervisor.doubt()
+
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
         """Have the worker find objects; as Detector.detect.
 

@@ -51,6 +51,7 @@ class Supervisor:
         except NpudError:
             worker.kill()
             raise
+        _report(worker)
         self._current, self.pid = worker, worker.pid
         self._thread.start()
 
@@ -110,6 +111,11 @@ class Supervisor:
                 return ""
             return f"{self._reason} ({self._failures} in a row)"
 
+    def doubt(self) -> str:
+        """Why the worker's detections are not to be trusted, or ""."""
+        with self._changed:
+            return self._current.golden.doubt if self._current else ""
+
     def close(self) -> None:
         """End the worker and the supervision."""
         with self._changed:
@@ -161,6 +167,7 @@ class Supervisor:
                 self._count(str(error))
             log.warning("worker: %s", error)
             return None
+        _report(worker)
         log.info("worker %d: ready after %.1f s", worker.pid, time.monotonic() - begun)
         return worker
 
@@ -177,6 +184,13 @@ class Supervisor:
             old.close()
         if stopping:
             worker.close()
+
+
+def _report(worker: WorkerProcess) -> None:
+    """Say what the golden sample showed."""
+    if worker.golden.text:
+        level = logging.INFO if worker.golden.healthy else logging.WARNING
+        log.log(level, "worker %d: %s", worker.pid, worker.golden.text)
 
 
 def stopped() -> InferenceError:

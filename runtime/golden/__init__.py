@@ -1,0 +1,1 @@
+"""The golden sample: a picture and what the float model finds in it, to judge a model by."""
