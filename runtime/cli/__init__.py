@@ -19,6 +19,7 @@ COMMANDS = {
     "watch": "Watch what a running npud publishes, live.",
     "detect": "Detect objects in images, once.",
     "prepare": "Cut a model's post-processing off, for the NPU.",
+    "eval": "Measure how right a model is, on labelled pictures.",
     "inspect": "Show what a model file says about itself, and what is wrong.",
     "doctor": "Check this machine: NPU, libraries, cameras, endpoint.",
 }

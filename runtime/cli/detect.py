@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from npud.detections import label_of
 from npud.errors import SourceError
+from runtime.accuracy.records import record_of
 from runtime.cli.options import build, thresholds
 from runtime.detector import Detector, Timing, read_model
 from runtime.draw import draw
@@ -85,22 +84,7 @@ def _detect(detector: Detector, image: Path, save: Path | None) -> dict[str, Any
     if save:
         save.mkdir(parents=True, exist_ok=True)
         write_image(save / image.name, draw(frame.bgr(), found, labels))
-    detections = [
-        {
-            "label": label_of(labels, class_id),
-            "class_id": class_id,
-            "score": round(score, 5),
-            "box": [round(float(side), 3) for side in box],
-        }
-        for box, score, class_id in found
-    ]
-    return {
-        "image": str(image),
-        "width": frame.width_px,
-        "height": frame.height_px,
-        "detections": detections,
-        "timing_us": dataclasses.asdict(timing),
-    }
+    return record_of(image, frame, found, timing, labels)
 
 
 def _text(result: dict[str, Any]) -> str:
