@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
-import struct
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,7 @@ from typing import Any
 import pytest
 
 from runtime import doctor
-from runtime.doctor import software, v4l2
+from runtime.doctor import software
 from runtime.models.finding import Finding
 from runtime.platform_info import read_platform
 from tests.models import build
@@ -205,59 +201,3 @@ def test_the_soc_by_its_other_marks(tmp_path: Path) -> None:
     assert read_platform(root).runtime == "2.5.1-2024"
     root = make(tmp_path / "s", {"proc/device-tree/compatible": "khadas,edge2\0rockchip,rk3588s\0"})
     assert read_platform(root).soc == "rk3588"
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
-def test_the_numbers_of_v4l2_are_the_kernels(tmp_path: Path) -> None:
-    lines = "".join(
-        f'printf("%lu\\n", (unsigned long){word});'
-        for word in ("VIDIOC_QUERYCAP", "VIDIOC_ENUM_FMT", "VIDIOC_ENUM_FRAMESIZES",
-                     "V4L2_CAP_VIDEO_CAPTURE", "V4L2_CAP_VIDEO_CAPTURE_MPLANE", "V4L2_CAP_DEVICE_CAPS",
-                     "V4L2_BUF_TYPE_VIDEO_CAPTURE", "V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE",
-                     "V4L2_FRMSIZE_TYPE_DISCRETE",
-                     "offsetof(struct v4l2_capability, capabilities)",
-                     "offsetof(struct v4l2_capability, card)",
-                     "offsetof(struct v4l2_fmtdesc, pixelformat)",
-                     "offsetof(struct v4l2_frmsizeenum, type)",
-                     "offsetof(struct v4l2_frmsizeenum, stepwise.max_height)")
-    )  # fmt: skip
-    source = tmp_path / "v.c"
-    source.write_text(
-        f"#include <stdio.h>\n#include <stddef.h>\n#include <linux/videodev2.h>\nint main(void){{{lines}}}"
-    )
-    if subprocess.run(["gcc", "-o", tmp_path / "v", source]).returncode:
-        pytest.skip("no kernel headers")
-    numbers = subprocess.run([tmp_path / "v"], capture_output=True, text=True).stdout.split()
-    assert list(map(int, numbers)) == [
-        v4l2.QUERYCAP, v4l2.ENUM_FMT, v4l2.ENUM_FRAMESIZES, v4l2.CAPTURE, v4l2.CAPTURE_MPLANE,
-        v4l2.DEVICE_CAPS, v4l2.BUF_CAPTURE, v4l2.BUF_CAPTURE_MPLANE, v4l2.DISCRETE, 84, 16, 44, 8,
-        8 + 4 + 4 * 4,
-    ]  # fmt: skip
-
-
-def test_a_camera_is_asked_for_formats_and_sizes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = {b"MJPG": [(640, 480), (1920, 1080)], b"NV12": []}
-
-    def answer(fd: int, request: int, data: bytes) -> bytes:
-        if request == v4l2.QUERYCAP:
-            caps = struct.pack("<II", 0x84200001, 0x04200001)
-            return b"uvcvideo".ljust(16, b"\0") + b"Cam\0".ljust(68, b"\0") + caps + bytes(12)
-        (index,) = struct.unpack_from("<I", data)
-        if request == v4l2.ENUM_FMT and index < len(sizes):
-            return data[:44] + list(sizes)[index] + data[48:]
-        if request == v4l2.ENUM_FRAMESIZES:
-            listed = sizes[data[4:8]]
-            if index < len(listed):
-                return data[:8] + struct.pack("<III", 1, *listed[index]) + data[20:]
-            if data[4:8] == b"NV12" and index == 0:  # a range
-                return data[:8] + struct.pack("<7I", 3, 16, 3840, 2, 16, 2160, 2) + data[36:]
-        raise OSError(22, "Invalid argument")
-
-    monkeypatch.setattr(fcntl, "ioctl", answer)
-    (tmp_path / "video0").touch()
-    device = v4l2.query(tmp_path / "video0")
-    assert device == v4l2.Device(
-        "Cam", "uvcvideo", {"MJPG": [(1920, 1080), (640, 480)], "NV12": [(3840, 2160)]}
-    )

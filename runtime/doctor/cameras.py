@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.doctor import Machine, v4l2
+from runtime import v4l2
+from runtime.doctor import Machine
 from runtime.models.finding import Finding
 from runtime.platform_info import text
 
@@ -49,7 +50,8 @@ def _formats(device: v4l2.Device) -> str:
     """Say e.g. "MJPG up to 1920×1080, YUYV up to 640×480"."""
     parts = []
     for code, sizes in device.formats.items():
-        largest = max(sizes, key=lambda size: size[0] * size[1], default=None)
+        all_largest = (one.largest for one in sizes)
+        largest = max(all_largest, key=lambda size: size[0] * size[1], default=None)
         parts.append(f"{code} up to {largest[0]}×{largest[1]}" if largest else code)
     return ", ".join(parts)
 

@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 SOURCES = {
     "synthetic": "runtime.sources.synthetic:Synthetic",
     "stream": "runtime.sources.video:Stream",
-    "device": "runtime.sources.video:Device",
+    "device": "runtime.sources.device:Device",
     "images": "runtime.sources.images:Images",
     "video": "runtime.sources.video:VideoFile",
 }

@@ -1,4 +1,4 @@
-"""Moving pictures through OpenCV: video files, V4L2 devices, RTSP and HTTP streams."""
+"""Moving pictures through OpenCV: video files, RTSP and HTTP streams."""
 
 from __future__ import annotations
 
@@ -71,38 +71,6 @@ class VideoFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._capture.close()
-
-
-class Device:
-    """A V4L2 camera: /dev/video0, /dev/v4l/by-id/…, or its number."""
-
-    live = True
-
-    def __init__(self, url: str, options: SourceOptions) -> None:
-        path = Path(f"/dev/video{url}" if url.isdecimal() else url)
-        if not path.exists():
-            raise SourceError(f"{path}: expected a V4L2 device: no such device")
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise SourceError(f"{path}: permission denied; add the user to the group `video`")
-        parameters: list[int] = []
-        if options.size:
-            parameters += [cv2.CAP_PROP_FRAME_WIDTH, options.size[0]]
-            parameters += [cv2.CAP_PROP_FRAME_HEIGHT, options.size[1]]
-        if options.fps:
-            parameters += [cv2.CAP_PROP_FPS, round(options.fps)]
-        self._capture = _Capture(str(path), cv2.CAP_V4L2, parameters)
-        self.fps = float(self._capture.handle.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
-
-    def read(self) -> Frame:
-        """Wait for the next frame."""
-        pixels = self._capture.read()
-        if pixels is None:
-            raise SourceError(f"{self._capture.name}: no frame from the device (unplugged?)")
-        return Frame(pixels)
-
-    def close(self) -> None:
-        """Close the device."""
         self._capture.close()
 
 
