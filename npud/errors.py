@@ -8,6 +8,7 @@ NpudError
 ├── SourceError          a camera, stream or file gives no frames
 │   └── EndOfStream      a finite source has been read to its end
 ├── PublishError         the endpoint cannot be bound or written
+├── RecordError          a recording cannot be written or read
 └── SubscribeError       the endpoint cannot be reached, or what comes is not npud's
     └── HeartbeatLost    nothing has come for longer than the heartbeat timeout
 """
@@ -45,6 +46,10 @@ class EndOfStream(SourceError):  # noqa: N818
 
 class PublishError(NpudError):
     """The endpoint cannot be bound or written."""
+
+
+class RecordError(NpudError):
+    """A recording cannot be written, or is none; the message names the file."""
 
 
 class SubscribeError(NpudError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from runtime.models.heads import hints_of, plan_with_labels
 from runtime.models.info import ModelInfo
 from runtime.models.manifest import Manifest
 from runtime.preprocess import InputSpec, Letterbox, Preprocessor
+from runtime.recording.setup import Setup, tensors_json
 from runtime.scenes import Street
 
 NV12_PAD = 127  # what D-Robotics' model zoo pads with (it says grey, and gets blue)
@@ -62,9 +64,9 @@ class Timing:
 class Observation:
     """One frame on its way through the model.
 
-    inputs: the tensor that was fed; outputs: as the backend gave them, one per TensorSpec of
-    `backend.outputs` (both may be buffers that the next frame overwrites); letterbox: how the frame
-    was fitted; found: in source pixels.
+    inputs: the tensor that was fed, empty where a worker process fed it; outputs: as the backend
+    gave them, one per TensorSpec of `backend.outputs` (both may be buffers that the next frame
+    overwrites); letterbox: how the frame was fitted; found: in source pixels.
     """
 
     inputs: NDArray[Any]
@@ -147,6 +149,20 @@ class Detector:
             (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
         )
         return Observation(tensor, letterbox, outputs, found, timing)
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What it takes to decode its outputs again, without it."""
+        return Setup(
+            model=self.files.name,
+            labels=self.files.labels,
+            inputs=tensors_json(self.backend.inputs),
+            outputs=tensors_json(self.backend.outputs),
+            plan=self.plan,
+            options=self.options,
+            manifest=self.files.manifest_digest,
+            manifest_json=msgspec.json.encode(self.files.manifest).decode(),
+        )
 
     def _canary(self) -> list[NDArray[Any]]:
         """The model's outputs for a picture with something in it."""

@@ -15,14 +15,15 @@ import numpy as np
 
 from npud.detections import Detections
 from npud.errors import InferenceError, SourceError
-from npud.messages import DetectionsMessage, FrameMessage, StatusMessage
+from npud.messages import DetectionsMessage, FrameMessage, Message, StatusMessage
 from npud.wire import new_session
 from runtime.capture import Capture
 from runtime.config import Camera, Publish
-from runtime.detector import ModelFiles, Timing
+from runtime.detector import ModelFiles, Observation, Timing
 from runtime.frame import Frame
 from runtime.mailbox import Mailboxes
-from runtime.publish import Publisher
+from runtime.recording.recorder import Recorder
+from runtime.recording.setup import Setup
 from runtime.stats import CameraStats
 from runtime.thermal import temperatures_c
 
@@ -65,8 +66,25 @@ class AnyDetector(Protocol):
         """Why its detections are not to be trusted, or ""."""
         ...
 
+    @property
+    def setup(self) -> Setup:
+        """What it takes to decode its outputs, once it has observed a frame."""
+        ...
+
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
         """Find objects; raises InferenceError."""
+        ...
+
+    def observe(self, frame: Frame) -> Observation:
+        """As detect(), and show the raw outputs, at some cost."""
+        ...
+
+
+class Sender(Protocol):
+    """A Publisher, or something in its place."""
+
+    def send(self, message: Message) -> None:
+        """Send to whoever wants it; never waits."""
         ...
 
 
@@ -77,12 +95,14 @@ class Pipeline:
         self,
         cameras: Mapping[str, Camera],
         detectors: Sequence[AnyDetector],
-        publisher: Publisher,
+        publisher: Sender,
         publish: Publish,
         *,
         every_frame: bool = False,
         shared_frames: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._publisher, self._publish = publisher, publish
         self._detectors = detectors
         self._stop = threading.Event()
@@ -214,13 +234,18 @@ class Pipeline:
                 continue
             camera = self._cameras[frame.camera]
             wait_us = max(0, (time.time_ns() - frame.captured_ns) // 1000)
+            seen: Observation | None = None
             try:
-                found, timing = detector.detect(frame)
+                if self._recorder and self._recorder.wants():
+                    seen = detector.observe(frame)
+                    found, timing = seen.found, seen.timing
+                else:
+                    found, timing = detector.detect(frame)
             except InferenceError as error:
                 if camera.stats.inference_failed(str(error)) == 1:
                     log.warning("camera %s, frame %d: %s", camera.name, frame.index, error)
             else:
-                self._send(camera, detector, frame, found, wait_us, timing)
+                self._send(camera, detector, frame, found, wait_us, timing, seen)
             finally:
                 frame.release()
                 self._mailboxes.done(frame.camera)
@@ -233,6 +258,7 @@ class Pipeline:
         found: Detections,
         wait_us: int,
         timing: Timing,
+        seen: Observation | None,
     ) -> None:
         timing_us = {
             "wait": wait_us,
@@ -265,6 +291,8 @@ class Pipeline:
             camera.seq += 1
             if self._publish.frames:
                 self._send_picture(frame, message)
+            if self._recorder and seen:
+                self._recorder.record(frame, seen, detector.setup, message)
 
     def _send_picture(self, frame: Frame, message: DetectionsMessage) -> None:
         ok, jpeg = cv2.imencode(

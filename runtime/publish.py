@@ -59,6 +59,16 @@ class Publisher:
             self._guard = None
 
 
+class Silence:
+    """In place of a Publisher where nobody is to hear."""
+
+    def send(self, message: Message) -> None:
+        """Send to nobody."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def _claim(settings: Publish) -> IO[str] | None:
     """Check the endpoint; for ipc://, hold a lock file beside the socket as long as it is bound.
 

@@ -16,7 +16,8 @@ from runtime.config import Camera, Config
 from runtime.contexts import isolated, open_detectors
 from runtime.detector import read_model
 from runtime.pipeline import Pipeline
-from runtime.publish import Publisher
+from runtime.publish import Publisher, Silence
+from runtime.recording.recorder import Recorder
 
 log = logging.getLogger("npud")
 STATUS_S = 1.0
@@ -24,18 +25,25 @@ IMPATIENT_S = 1.0
 DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=2")}
 
 
-def run(settings: Config, *, every_frame: bool = False) -> None:
-    """Detect and publish until SIGINT or SIGTERM.
+def run(
+    settings: Config,
+    *,
+    every_frame: bool = False,
+    recorder: Recorder | None = None,
+    silent: bool = False,
+) -> None:
+    """Detect and publish (unless silent) until SIGINT or SIGTERM, or until `recorder` is finished.
 
     With every_frame, files are worked through frame by frame and the end of all is success;
-    otherwise a source that ends raises SourceError, as a camera's would.
+    otherwise a source that ends raises SourceError, as a camera's would, unless it is recorded.
     """
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals(stop))
         files = read_model(settings.model)
         cameras = settings.camera or DEFAULT_CAMERAS
-        publisher = Publisher(settings.publish)  # before the model: a second npud fails at once
+        # before the model: a second npud fails at once
+        publisher = Silence() if silent else Publisher(settings.publish)
         stack.callback(publisher.close)
         detectors = open_detectors(files, settings.model, settings.backend, stack)
         pipeline = Pipeline(
@@ -45,24 +53,28 @@ def run(settings: Config, *, every_frame: bool = False) -> None:
             settings.publish,
             every_frame=every_frame,
             shared_frames=isolated(settings.backend, files),
+            recorder=recorder,
         )
         pipeline.open(stop)
         stack.callback(pipeline.stop)
         pipeline.start()
-        log.info("publishing %s on %s", ", ".join(cameras), publisher.endpoint)
-        _watch(pipeline, stop)
+        if not silent:
+            log.info("publishing %s on %s", ", ".join(cameras), settings.publish.endpoint)
+        _watch(pipeline, stop, recorder)
     if pipeline.failure:
         raise pipeline.failure
     log.info("stopped after %d messages", pipeline.published())
-    if not stop.is_set() and not every_frame:
+    if not (stop.is_set() or every_frame or recorder):
         ends = [f"camera.{name}.url: {why}" for name, why in pipeline.ended().items()]
         raise SourceError("; ".join(ends) + " (camera.NAME.loop = true or --loop starts it again)")
 
 
-def _watch(pipeline: Pipeline, stop: threading.Event) -> None:
+def _watch(pipeline: Pipeline, stop: threading.Event, recorder: Recorder | None) -> None:
     """Publish the status once a second until there is a reason to end."""
     ticks = 0
     while pipeline.running() and not stop.wait(STATUS_S / 10):
+        if recorder and recorder.finished:
+            stop.set()
         ticks += 1
         if ticks % 10 == 0:
             pipeline.publish_status()

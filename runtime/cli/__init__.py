@@ -17,6 +17,8 @@ from runtime.lazy import load
 COMMANDS = {
     "run": "Run the daemon: cameras in, detections out.",
     "watch": "Watch what a running npud publishes, live.",
+    "record": "Record frames, raw outputs and detections, or what a daemon has just seen.",
+    "replay": "Decode a recording again, without its model.",
     "detect": "Detect objects in images, once.",
     "prepare": "Cut a model's post-processing off, for the NPU.",
     "eval": "Measure how right a model is, on labelled pictures.",

@@ -11,7 +11,8 @@ import click
 from npud.errors import SourceError
 from runtime.accuracy.records import record_of
 from runtime.cli.options import build, thresholds
-from runtime.detector import Detector, Timing, read_model
+from runtime.cli.result import as_text
+from runtime.detector import Detector, read_model
 from runtime.draw import draw
 from runtime.frame import Frame
 from runtime.sources.images import list_images, read_image, write_image
@@ -60,7 +61,7 @@ def command(
                 failures.append(str(error))
                 continue
             if not as_json:
-                click.echo(_text(results[-1]))
+                click.echo(as_text(results[-1]))
     finally:
         detector.close()
     if as_json:
@@ -85,18 +86,3 @@ def _detect(detector: Detector, image: Path, save: Path | None) -> dict[str, Any
         save.mkdir(parents=True, exist_ok=True)
         write_image(save / image.name, draw(frame.bgr(), found, labels))
     return record_of(image, frame, found, timing, labels)
-
-
-def _text(result: dict[str, Any]) -> str:
-    found, timing = result["detections"], Timing(**result["timing_us"])
-    milliseconds = (timing.preprocess + timing.inference + timing.postprocess) / 1000
-    lines = [
-        f"{result['image']}  {result['width']}×{result['height']}  "
-        f"{len(found)} objects  {milliseconds:.1f} ms"
-    ]
-    for one in found:
-        x1, y1, x2, y2 = one["box"]
-        lines.append(
-            f"  {one['score']:.2f}  {one['label']:<16} {x1:7.1f} {y1:7.1f} {x2:7.1f} {y2:7.1f}"
-        )
-    return "\n".join(lines)

@@ -56,14 +56,14 @@ def command(
         path,
         {
             "model": {"path": model, **model_options},
-            "camera": _cameras(sources, loop),
+            "camera": cameras_of(sources, loop),
             "publish": {"endpoint": endpoint, "frames": frames},
         },
     )
     service.run(settings, every_frame=every_frame)
 
 
-def _cameras(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:
+def cameras_of(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:
     """Read `front=/dev/video0`, or a bare URL, which is named camera0, camera1, … ."""
     cameras: dict[str, Any] = {}
     for number, source in enumerate(sources):

@@ -19,25 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npud.errors import ModelError
-from postprocess.tensor import Layout, Quantization, TensorSpec
+from postprocess.tensor import TensorSpec
 from runtime.models.info import ModelInfo, picture_size
+from runtime.models.tensor_json import TensorJson
 
 MAX_BYTES = 4 << 30  # unpacked
 
 
-class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    shape: list[int]
-    dtype: Literal["float32", "float16", "int8", "uint8", "int16", "uint16", "int32", "int64"]
-    layout: Literal["nchw", "nhwc", "nc1hwc2", "nv12", ""] = ""
-    scale: list[float] | None = None
-    zero_point: list[int] | None = None
-
-
 class _Spec(msgspec.Struct, forbid_unknown_fields=True):
     version: Literal[1]
-    inputs: list[_Tensor]
-    outputs: list[_Tensor]
+    inputs: list[TensorJson]
+    outputs: list[TensorJson]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +62,13 @@ def load(path: Path) -> Recording:
             raise ValueError(f"{size} bytes of tensors, more than {MAX_BYTES}")
         with np.load(path, allow_pickle=False) as file:
             spec = msgspec.json.decode(str(file["spec"]), type=_Spec)
+            inputs, outputs = (tuple(t.spec() for t in s) for s in (spec.inputs, spec.outputs))
             frames = tuple(file[f"output_{number}"] for number in range(len(spec.outputs)))
     except Exception as error:  # zipfile, zlib, numpy and msgspec raise a dozen kinds
         why = str(error).strip("'") or type(error).__name__
         raise ModelError(f"model {path}: expected a recording, got: {why}") from None
     for array in frames:
         array.flags.writeable = False
-    inputs, outputs = (tuple(map(_spec, side)) for side in (spec.inputs, spec.outputs))
     counts = {len(array) for array in frames if array.ndim}
     if len(counts) != 1 or not counts.pop():
         raise ModelError(f"model {path}: expected as many frames, at least one, of each output")
@@ -94,31 +86,6 @@ def save(
     frames: Iterable[Sequence[NDArray[Any]]],
 ) -> None:
     """Write a recording; each frame holds one array per output, as its spec says."""
-    spec = _Spec(1, [_tensor(s) for s in inputs], [_tensor(s) for s in outputs])
+    spec = _Spec(1, [TensorJson.of(s) for s in inputs], [TensorJson.of(s) for s in outputs])
     members: dict[str, Any] = {f"output_{i}": np.stack(a) for i, a in enumerate(zip(*frames))}
     np.savez_compressed(path, spec=np.array(msgspec.json.encode(spec).decode()), **members)
-
-
-def _spec(tensor: _Tensor) -> TensorSpec:
-    quantization = None
-    if tensor.scale is not None:
-        channels = () if len(tensor.scale) == 1 else (len(tensor.scale),)
-        scale = np.array(tensor.scale, np.float32).reshape(channels)
-        zero = np.array(tensor.zero_point or [0] * len(tensor.scale), np.int32)
-        quantization = Quantization(scale, zero.reshape(channels))
-    layout: Layout = tensor.layout
-    return TensorSpec(
-        tensor.name, tuple(tensor.shape), np.dtype(tensor.dtype), layout, quantization
-    )
-
-
-def _tensor(spec: TensorSpec) -> _Tensor:
-    q = spec.quantization
-    return _Tensor(
-        spec.name,
-        list(spec.shape),
-        str(spec.dtype.name),  # type: ignore[arg-type]
-        spec.layout,
-        None if q is None else q.scale.reshape(-1).tolist(),
-        None if q is None else q.zero_point.reshape(-1).tolist(),
-    )

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import traceback
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from runtime.frame import Frame
 from runtime.golden import canary
 from runtime.golden.verdict import Outcome
 from runtime.workers.channel import Channel, Closed
+from runtime.workers.outputs import arrays, size_of
 from runtime.workers.ring import view
 
 WARM_UP = np.full((64, 64, 3), 114, np.uint8)
@@ -48,7 +50,9 @@ def main() -> None:
         return
     for lane, detector in zip(lanes, detectors):
         threading.Thread(target=_serve, args=(lane, detector), daemon=True).start()
-    control.send({"ready": str(detectors[0].plan), "golden": list(outcome), "pid": os.getpid()})
+    first = detectors[0]
+    ready = {"ready": str(first.plan), "golden": list(outcome), "pid": os.getpid()}
+    control.send({**ready, "setup": first.setup.encode()})
     threading.Event().wait()
 
 
@@ -73,33 +77,46 @@ def _end_with(fd: int) -> None:
 def _serve(lane: Channel, detector: Detector) -> None:
     """Answer the requests of one channel, in order."""
     rings: dict[str, mmap.mmap] = {}  # by camera
+    kept: mmap.mmap | None = None  # where outputs go that somebody wants to see
     while True:
         try:
             received = lane.receive()
             if received is None:
                 continue
             request, fds = received
-            for fd in fds:  # the camera's frames lie in another ring now
+            if "bytes" in request:  # the camera's frames lie in another ring now
+                fd = fds.pop(0)
                 rings[request["camera"]] = mmap.mmap(fd, request["bytes"], prot=mmap.PROT_READ)
                 os.close(fd)
-            lane.send(_answer(detector, request, rings))
+            if fds:
+                kept = mmap.mmap(fds[0], size_of(detector.setup.specs))
+                os.close(fds[0])
+            lane.send(_answer(detector, request, rings, kept))
         except Closed:
             return
 
 
 def _answer(
-    detector: Detector, request: dict[str, Any], rings: dict[str, mmap.mmap]
+    detector: Detector,
+    request: dict[str, Any],
+    rings: dict[str, mmap.mmap],
+    kept: mmap.mmap | None,
 ) -> dict[str, Any]:
     try:
         pixels = view(rings[request["camera"]], request["offset"], tuple(request["shape"]))
         frame = Frame(pixels, format=request["format"], yuv_range=request["yuv_range"])
-        found, timing = detector.detect(frame)
+        seen = detector.observe(frame)
+        if request.get("observe") and kept is not None:
+            for place, output in zip(arrays(kept, detector.setup.specs), seen.outputs):
+                np.copyto(place, output)
     except Exception as error:
         if not isinstance(error, NpudError):
             traceback.print_exc()  # a bug, and it happened here: the daemon sees one line
         return {"id": request["id"], "error": type(error).__name__, "text": str(error)}
+    found, timing = seen.found, seen.timing
     return {
         "id": request["id"],
+        "fit": asdict(seen.letterbox),
         "boxes": found.boxes.tobytes(),
         "scores": found.scores.tobytes(),
         "class_ids": found.class_ids.tobytes(),

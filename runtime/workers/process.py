@@ -13,6 +13,7 @@ from typing import Any
 from npud import errors
 from npud.errors import InferenceError, NpudError
 from runtime.golden.verdict import Outcome
+from runtime.recording.setup import Setup
 from runtime.workers.channel import Channel, Closed
 
 GRACE_S = 0.3  # between closing the channels and SIGKILL
@@ -37,6 +38,7 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.rss_kib = 0
         self.golden = Outcome()
+        self.setup: Setup | None = None  # once it is loaded
 
     def load(self, deadline_s: float) -> str:
         """Wait until the model is loaded; returns how its head is read.
@@ -59,6 +61,7 @@ class WorkerProcess:
             raise error_of(message["failed"], message["text"])
         text, healthy = message["golden"]
         self.golden = Outcome(str(text), bool(healthy))
+        self.setup = Setup.decode(message["setup"])
         return str(message["ready"])
 
     def alive(self) -> bool:

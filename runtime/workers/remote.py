@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from npud.detections import Detections
 from npud.errors import InferenceError
-from runtime.detector import ModelFiles, Timing
+from runtime.detector import ModelFiles, Observation, Timing
 from runtime.frame import Frame
+from runtime.recording.messages import Fit
+from runtime.recording.setup import Setup
 from runtime.workers.channel import Channel, Closed
+from runtime.workers.outputs import Outputs
 from runtime.workers.process import WorkerProcess, error_of, remaining
 from runtime.workers.supervisor import Supervisor, stopped
+
+
+@dataclass
+class _Known:
+    """What a lane's worker has been given: the cameras' rings, and a place for its outputs."""
+
+    worker: WorkerProcess | None = None
+    rings: dict[str, int] = field(default_factory=dict)
+    outputs: Outputs | None = None
+
+    def share_outputs(self) -> tuple[int, ...]:
+        """The descriptor that the worker needs before it can show its outputs, the first time."""
+        if self.outputs is not None or self.worker is None or self.worker.setup is None:
+            return ()
+        self.outputs = Outputs(self.worker.setup.specs)
+        return (self.outputs.fd,)
+
+    def close(self) -> None:
+        """Give up the memory."""
+        if self.outputs:
+            self.outputs.close()
 
 
 class RemoteDetector:
@@ -24,7 +50,7 @@ class RemoteDetector:
         self.files = files
         self._supervisor, self._lane = supervisor, lane
         self._ids = count()
-        self._known: tuple[WorkerProcess | None, dict[str, int]] = (None, {})
+        self._known = _Known()
 
     def ready(self, timeout_s: float) -> bool:
         """Wait until a frame could be given to the worker."""
@@ -38,19 +64,39 @@ class RemoteDetector:
         """Why detections are not to be trusted, or ""."""
         return self._supervisor.doubt()
 
+    @property
+    def setup(self) -> Setup:
+        """What it takes to decode its outputs; raises InferenceError where no worker has come."""
+        worker = self._known.worker
+        if worker is None or worker.setup is None:
+            raise stopped()
+        return worker.setup
+
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
-        """Have the worker find objects; as Detector.detect.
+        """Have the worker find objects; as Detector.detect, and raises what observe() raises."""
+        _, found, timing = self._work(frame, observe=False)
+        return found, timing
+
+    def observe(self, frame: Frame) -> Observation:
+        """As Detector.observe; `inputs` is empty, the outputs lie in memory shared with the worker.
 
         Raises InferenceError where the worker dies or does not answer within the deadline, in which
         case it is killed and another one started, and what the worker itself raised.
         """
+        fit, found, timing = self._work(frame, observe=True)
+        outputs = self._known.outputs
+        assert outputs is not None  # noqa: S101 - for the type checker
+        nothing = np.empty(0, np.uint8)
+        return Observation(nothing, fit.letterbox(), outputs.arrays(), found, timing)
+
+    def _work(self, frame: Frame, *, observe: bool) -> tuple[Fit, Detections, Timing]:
         if frame.slot is None:
             raise InferenceError("expected a frame in shared memory, got one that is not")
         worker = self._supervisor.enter(0)
         if worker is None:
             raise stopped()
         try:
-            answer = self._ask(worker, frame)
+            answer = self._ask(worker, frame, observe)
             result = _read(answer)
         except (Closed, ValueError, KeyError, TypeError, TimeoutError) as error:
             reason = _reason(worker, error)
@@ -68,15 +114,17 @@ class RemoteDetector:
     def close(self) -> None:
         """End the worker process; the other lanes' too."""
         self._supervisor.close()
+        self._known.close()
 
-    def _ask(self, worker: WorkerProcess, frame: Frame) -> dict[str, Any]:
+    def _ask(self, worker: WorkerProcess, frame: Frame, observe: bool) -> dict[str, Any]:
         """Send a frame, and wait for the answer to it and no other."""
         slot = frame.slot
         assert slot is not None  # noqa: S101 - for the type checker
         lane: Channel = worker.lanes[self._lane]
         number, ring = next(self._ids), slot.ring
-        if self._known[0] is not worker:
-            self._known = (worker, {})
+        if self._known.worker is not worker:
+            self._known.close()
+            self._known = _Known(worker)
         request: dict[str, Any] = {
             "id": number,
             "camera": frame.camera,
@@ -86,9 +134,12 @@ class RemoteDetector:
             "yuv_range": frame.yuv_range,
         }
         fds: tuple[int, ...] = ()
-        if self._known[1].get(frame.camera) != ring.number:
+        if self._known.rings.get(frame.camera) != ring.number:
             request["bytes"], fds = len(ring.memory), (ring.fd,)
-            self._known[1][frame.camera] = ring.number
+            self._known.rings[frame.camera] = ring.number
+        if observe:
+            request["observe"] = True
+            fds += self._known.share_outputs()
         deadline = time.monotonic() + self._supervisor.limits.frame_s
         lane.send(request, fds)
         received = lane.receive(remaining(deadline))
@@ -100,16 +151,17 @@ class RemoteDetector:
         return answer
 
 
-def _read(answer: dict[str, Any]) -> tuple[Detections, Timing]:
-    """Check an answer: whole arrays of one length."""
+def _read(answer: dict[str, Any]) -> tuple[Fit, Detections, Timing]:
+    """Check an answer: whole arrays of one length, a letterbox that is one."""
     if "error" in answer:
-        return Detections.empty(), Timing(0, 0, 0)
+        return Fit(1, 1, 0, 0, 1, 1), Detections.empty(), Timing(0, 0, 0)
+    fit = msgspec.convert(answer["fit"], Fit)  # a ValidationError is a ValueError
     boxes = np.frombuffer(answer["boxes"], np.float32).reshape(-1, 4)
     scores = np.frombuffer(answer["scores"], np.float32)
     class_ids = np.frombuffer(answer["class_ids"], np.int32)
     if not len(boxes) == len(scores) == len(class_ids):
         raise ValueError("expected as many boxes as scores and classes")
-    return Detections(boxes, scores, class_ids), Timing(*map(int, answer["timing"]))
+    return fit, Detections(boxes, scores, class_ids), Timing(*map(int, answer["timing"]))
 
 
 def _reason(worker: WorkerProcess, error: Exception) -> str:
