@@ -13,8 +13,10 @@ from runtime.detector import Detector, ModelFiles
 from runtime.golden import canary
 from runtime.pipeline import AnyDetector
 from runtime.platform_info import read_platform
+from runtime.workers.process import LANES
 from runtime.workers.remote import RemoteDetector
 from runtime.workers.supervisor import Limits, Supervisor
+from runtime.workers.turn import Turn
 
 log = logging.getLogger("npud")
 SIMULATED = frozenset({".onnx", ".npz"})  # run by our own process: nothing there hangs or crashes
@@ -69,13 +71,17 @@ def _remote(
     settings = {"model": msgspec.to_builtins(model), "backend": msgspec.to_builtins(chip)}
     limits = Limits(chip.load_deadline_s, chip.deadline_ms / 1000, chip.max_memory_mib)
     detectors: list[AnyDetector] = []
-    while len(detectors) < contexts:
-        lanes = min(per_process, contexts - len(detectors))
-        core = len(detectors) if contexts > 1 else None
-        supervisor = Supervisor({**settings, "core": core}, lanes, limits)
+    for first in range(0, contexts, per_process):
+        number = min(per_process, contexts - first)
+        core = first if contexts > 1 else None
+        supervisor = Supervisor({**settings, "core": core}, number, limits)
         stack.callback(supervisor.close)
         supervisor.start()
-        log.info("worker %d: %d contexts", supervisor.pid, lanes)
-        detectors += [RemoteDetector(files, supervisor, lane) for lane in range(lanes)]
+        log.info("worker %d: %d contexts", supervisor.pid, number)
+        turns = [Turn() for _ in range(number)]
+        detectors += [
+            RemoteDetector(files, supervisor, lane, turns[lane // LANES])
+            for lane in range(LANES * number)
+        ]
     log.info("model %s: %s", files.name, supervisor.plan)
     return detectors

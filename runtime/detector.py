@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,11 +56,12 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Microseconds per stage of one frame."""
+    """Microseconds per stage of one frame; wait: for another frame's inference to end."""
 
     preprocess: int
     inference: int
     postprocess: int
+    wait: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,8 +69,8 @@ class Observation:
     """One frame on its way through the model.
 
     inputs: the tensor that was fed, empty where a worker process fed it; outputs: as the backend
-    gave them, one per TensorSpec of `backend.outputs` (both may be buffers that the next frame
-    overwrites); letterbox: how the frame was fitted; found: in source pixels.
+    gave them, one per TensorSpec of `backend.outputs`; letterbox: how the frame was fitted; found:
+    in source pixels.
     """
 
     inputs: NDArray[Any]
@@ -106,6 +110,7 @@ class Detector:
     ) -> None:
         self.files = files
         self.doubts = ""  # what the golden sample showed (runtime/golden/canary.py)
+        self._context = threading.Lock()  # held while a frame is in the backend
         size = files.manifest.input.size or files.info.input_size
         self.backend = open_backend(chip.name, files.path, _backend_options(chip, size, core))
         try:
@@ -130,25 +135,38 @@ class Detector:
 
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
         """Find objects; boxes in source pixels, clipped to the picture.  Raises InferenceError."""
-        seen = self.observe(frame)
+        seen = self.run(frame)
         return seen.found, seen.timing
 
     def observe(self, frame: Frame) -> Observation:
-        """As detect(), and all that lies between.  Raises InferenceError."""
-        start = time.perf_counter_ns()
+        """As detect(), and all that lies between, as copies.  Raises InferenceError."""
+        seen = self.run(frame, [np.empty(s.shape, s.dtype) for s in self.backend.outputs])
+        return replace(seen, inputs=seen.inputs.copy())
+
+    def run(self, frame: Frame, into: Sequence[NDArray[Any]] = ()) -> Observation:
+        """As observe(); `inputs` are good until the next call, the outputs are copied to `into`.
+
+        Or not at all, which costs nothing.
+        """
+        times = [time.perf_counter_ns()]
         tensor, letterbox = self._preprocess(frame)
-        prepared = time.perf_counter_ns()
-        outputs = self.backend.infer([tensor])
-        inferred = time.perf_counter_ns()
-        try:
-            found = letterbox.to_source(self._decode(outputs))
-        except ModelError as error:  # it fitted when it was loaded: the backend went wrong
-            raise InferenceError(f"model {self.files.path}: {error}") from None
-        done = time.perf_counter_ns()
-        timing = Timing(
-            (prepared - start) // 1000, (inferred - prepared) // 1000, (done - inferred) // 1000
+        times.append(time.perf_counter_ns())
+        with self._context:
+            times.append(time.perf_counter_ns())
+            outputs = self.backend.infer([tensor])
+            times.append(time.perf_counter_ns())
+            try:
+                found = letterbox.to_source(self._decode(outputs))
+            except ModelError as error:  # it fitted when it was loaded: the backend went wrong
+                raise InferenceError(f"model {self.files.path}: {error}") from None
+            times.append(time.perf_counter_ns())
+            for place, output in zip(into, outputs):
+                np.copyto(place, output)
+        preprocess, wait, inference, postprocess = (
+            (end - begin) // 1000 for begin, end in itertools.pairwise(times)
         )
-        return Observation(tensor, letterbox, outputs, found, timing)
+        timing = Timing(preprocess, inference, postprocess, wait)
+        return Observation(tensor, letterbox, list(into), found, timing)
 
     @cached_property
     def setup(self) -> Setup:
@@ -172,9 +190,19 @@ class Detector:
     def duplicate(self, core: int | None = None) -> Detector:
         """Make another one on the same weights, for another thread, on the given NPU core."""
         twin = copy.copy(self)
+        twin._context = threading.Lock()
         twin.backend = self.backend.duplicate(core)
         twin._preprocess = Preprocessor(self.input)
         twin._decode = make_decoder(self.plan, twin.backend.outputs, self.options)
+        return twin
+
+    def partner(self) -> Detector:
+        """Make another one on the same context, for another thread.
+
+        One prepares its frame while the other's is in the NPU.  Closing either closes the context.
+        """
+        twin = copy.copy(self)
+        twin._preprocess = Preprocessor(self.input)
         return twin
 
     def ready(self, timeout_s: float) -> bool:

@@ -261,7 +261,7 @@ class Pipeline:
         seen: Observation | None,
     ) -> None:
         timing_us = {
-            "wait": wait_us,
+            "wait": wait_us + timing.wait,
             "preprocess": timing.preprocess,
             "inference": timing.inference,
             "postprocess": timing.postprocess,

@@ -95,12 +95,23 @@ def test_a_backend_that_goes_wrong_later_is_an_inference_error() -> None:
         one.detect(PICTURE)
 
 
-def test_a_duplicate_finds_the_same_at_the_same_time() -> None:
+def test_duplicates_and_partners_find_the_same_at_the_same_time() -> None:
     first = detector(bundled.MODEL)
-    twins = [first, first.duplicate(1), first.duplicate(2)]
+    twins = [first, first.partner(), first.duplicate(1), first.duplicate(2)]
     expected, _ = first.detect(PICTURE)
     with ThreadPoolExecutor(len(twins)) as pool:
         for results in pool.map(lambda twin: [twin.detect(PICTURE) for _ in range(10)], twins):
             for found, _ in results:
                 assert np.array_equal(found.boxes, expected.boxes)
                 assert np.array_equal(found.scores, expected.scores)
+
+
+def test_an_observation_is_kept_while_the_context_works_on(tmp_path: Path) -> None:
+    one = detector(bundled.MODEL)
+    seen = one.observe(PICTURE)
+    assert np.array_equal(seen.found.boxes, one.detect(PICTURE)[0].boxes)
+    kept = [seen.inputs.copy(), *(output.copy() for output in seen.outputs)]
+    one.detect(Frame(np.zeros_like(PICTURE.pixels)))
+    for array, before in zip([seen.inputs, *seen.outputs], kept):
+        assert np.array_equal(array, before)
+    assert [output.shape for output in seen.outputs] == [o.shape for o in one.backend.outputs]

@@ -97,7 +97,14 @@ def test_errors_keep_their_class_on_the_way() -> None:
 class Faulty:
     """A daemon whose backend obeys fault(name)."""
 
-    def __init__(self, start: Start, endpoint: str, folder: Path, options: str = "") -> None:
+    def __init__(
+        self,
+        start: Start,
+        endpoint: str,
+        folder: Path,
+        options: str = "",
+        deadline_ms: int = 1500,
+    ) -> None:
         self.order = folder / "fault"
         self.endpoint = endpoint
         config = folder / "config.toml"
@@ -106,7 +113,7 @@ class Faulty:
             [backend]
             name = "runtime.testing:FaultyBackend"
             isolation = "process"
-            deadline_ms = 1500
+            deadline_ms = {deadline_ms}
             load_deadline_s = 20
             threads = 1
             {options}
@@ -139,7 +146,7 @@ def faulty(
     daemon: Start, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Faulty]:
     monkeypatch.setenv(testing.FILE, str(tmp_path / "fault"))
-    return lambda options="": Faulty(daemon, endpoint, tmp_path, options)
+    return lambda *options: Faulty(daemon, endpoint, tmp_path, *options)
 
 
 FAULTS = [
@@ -198,7 +205,7 @@ def test_a_worker_that_hangs_does_not_stop_the_other(faulty: Callable[..., Fault
 def test_a_worker_that_grows_is_replaced_without_losing_a_frame(
     faulty: Callable[..., Faulty],
 ) -> None:
-    one = faulty("max_memory_mib = 180")
+    one = faulty("max_memory_mib = 180", 30_000)  # a leak takes its time
     before = one.workers()
     end = time.monotonic() + 30
     while one.workers() == before:

@@ -29,6 +29,7 @@ from runtime.golden import canary
 from runtime.golden.verdict import Outcome
 from runtime.workers.channel import Channel, Closed
 from runtime.workers.outputs import arrays, size_of
+from runtime.workers.process import LANES
 from runtime.workers.ring import view
 
 WARM_UP = np.full((64, 64, 3), 114, np.uint8)
@@ -44,7 +45,7 @@ def main() -> None:
         return
     _end_with(control.socket.fileno())
     try:
-        detectors, outcome = _load(received[0], len(lanes))
+        detectors, outcome = _load(received[0], len(lanes) // LANES)
     except NpudError as error:
         control.send({"failed": type(error).__name__, "text": str(error)})
         return
@@ -64,7 +65,8 @@ def _load(settings: dict[str, Any], contexts: int) -> tuple[list[Detector], Outc
     detectors = [first, *(first.duplicate((core or 0) + n) for n in range(1, contexts))]
     for detector in detectors:
         detector.detect(Frame(WARM_UP))  # the first is slow, and its failure is the model's
-    return detectors, canary.watch(detectors, model)
+    outcome = canary.watch(detectors, model)
+    return [lane for one in detectors for lane in (one, one.partner())], outcome
 
 
 def _end_with(fd: int) -> None:
@@ -105,10 +107,8 @@ def _answer(
     try:
         pixels = view(rings[request["camera"]], request["offset"], tuple(request["shape"]))
         frame = Frame(pixels, format=request["format"], yuv_range=request["yuv_range"])
-        seen = detector.observe(frame)
-        if request.get("observe") and kept is not None:
-            for place, output in zip(arrays(kept, detector.setup.specs), seen.outputs):
-                np.copyto(place, output)
+        into = arrays(kept, detector.setup.specs) if kept and request.get("observe") else ()
+        seen = detector.run(frame, into)
     except Exception as error:
         if not isinstance(error, NpudError):
             traceback.print_exc()  # a bug, and it happened here: the daemon sees one line
@@ -120,7 +120,7 @@ def _answer(
         "boxes": found.boxes.tobytes(),
         "scores": found.scores.tobytes(),
         "class_ids": found.class_ids.tobytes(),
-        "timing": [timing.preprocess, timing.inference, timing.postprocess],
+        "timing": [timing.preprocess, timing.inference, timing.postprocess, timing.wait],
         "rss_kib": _rss_kib(),
     }
 

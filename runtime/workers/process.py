@@ -16,14 +16,15 @@ from runtime.golden.verdict import Outcome
 from runtime.recording.setup import Setup
 from runtime.workers.channel import Channel, Closed
 
+LANES = 2  # per context: one prepares a frame while the other's is in the NPU
 GRACE_S = 0.3  # between closing the channels and SIGKILL
 
 
 class WorkerProcess:
-    """A process that hosts `contexts` detectors, one channel (lane) for each."""
+    """A process that hosts `contexts` contexts, LANES channels (lanes) for each, side by side."""
 
     def __init__(self, settings: Mapping[str, Any], contexts: int) -> None:
-        pairs = [Channel.pair() for _ in range(contexts + 1)]
+        pairs = [Channel.pair() for _ in range(LANES * contexts + 1)]
         self._control, *self.lanes = (ours for ours, _ in pairs)
         fds = [theirs.fileno() for _, theirs in pairs]
         self._process = subprocess.Popen(  # noqa: S603 - our own program

@@ -20,6 +20,7 @@ from runtime.workers.channel import Channel, Closed
 from runtime.workers.outputs import Outputs
 from runtime.workers.process import WorkerProcess, error_of, remaining
 from runtime.workers.supervisor import Supervisor, stopped
+from runtime.workers.turn import Turn
 
 
 @dataclass
@@ -46,15 +47,16 @@ class _Known:
 class RemoteDetector:
     """One lane of a worker.  Not for two threads at once."""
 
-    def __init__(self, files: ModelFiles, supervisor: Supervisor, lane: int) -> None:
+    def __init__(self, files: ModelFiles, supervisor: Supervisor, lane: int, turn: Turn) -> None:
         self.files = files
-        self._supervisor, self._lane = supervisor, lane
+        self._supervisor, self._lane, self._turn = supervisor, lane, turn
         self._ids = count()
         self._known = _Known()
 
     def ready(self, timeout_s: float) -> bool:
-        """Wait until a frame could be given to the worker."""
-        return self._supervisor.ready(timeout_s)
+        """Wait until a frame could be given to the worker, and it is this lane's turn."""
+        end = time.monotonic() + timeout_s
+        return self._supervisor.ready(timeout_s) and self._turn.take(self, remaining(end))
 
     def problem(self) -> str:
         """Why detections have not come for some time, or ""."""
@@ -95,21 +97,24 @@ class RemoteDetector:
         worker = self._supervisor.enter(0)
         if worker is None:
             raise stopped()
+        timing = None
+        self._turn.sent()
         try:
             answer = self._ask(worker, frame, observe)
-            result = _read(answer)
+            fit, found, timing = _read(answer)
         except (Closed, ValueError, KeyError, TypeError, TimeoutError) as error:
             reason = _reason(worker, error)
             self._supervisor.failed(worker, reason)
             raise InferenceError(reason) from None
         finally:
+            self._turn.answered(timing)
             self._supervisor.leave(worker)
         if "error" in answer:
             self._supervisor.frame_failed(answer["text"])
             raise error_of(answer["error"], answer["text"])
         worker.rss_kib = int(answer["rss_kib"])
         self._supervisor.succeeded(worker)
-        return result
+        return fit, found, timing
 
     def close(self) -> None:
         """End the worker process; the other lanes' too."""
