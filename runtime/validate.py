@@ -31,11 +31,19 @@ def load_toml(path: Path) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: expected at most {MAX_BYTES} bytes of TOML, got {len(data)}")
     try:
-        document: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return parse_toml(data.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected TOML: {error}") from None
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML; raises ConfigError that starts with `where`."""
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: expected TOML: {error}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: expected TOML, got one nested too deeply") from None
+        raise ConfigError(f"{where}: expected TOML, got one nested too deeply") from None
     return document
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -54,6 +55,8 @@ def read_subject(path: Path, target: str = "") -> Subject:
     beside = manifests.beside(path)
     manifest = manifests.read(beside) if beside.is_file() else Manifest()
     labels = manifest.labels if manifest.labels is not None else info.labels
+    foreign = "" if manifest.digest in (None, models.digest(path)) else str(manifest.digest)
+    rest: dict[str, Any] = {"stated": _stated(manifest), "foreign": foreign}
     refusal = ""
     for count in (len(labels) or None, None):  # a wrong number of labels is a finding of its own
         hints = hints_of(manifest)
@@ -62,10 +65,10 @@ def read_subject(path: Path, target: str = "") -> Subject:
         try:
             size = input_size(info, manifest.input.size)
             plan = plan_of(info, info.outputs, size, hints)
-            return Subject(info, labels, target, plan, stated=_stated(manifest))
+            return Subject(info, labels, target, plan, **rest)
         except ModelError as error:
             refusal = refusal or str(error)
-    return Subject(info, labels, target, refusal=refusal, stated=_stated(manifest))
+    return Subject(info, labels, target, refusal=refusal, **rest)
 
 
 def _stated(manifest: Manifest) -> frozenset[str]:

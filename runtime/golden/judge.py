@@ -83,9 +83,10 @@ def _agreements(
     values: dict[Key, Values], activation: Activation, reference: Reference
 ) -> tuple[Agreement, ...]:
     known = {Key(output.role, output.stride): output for output in reference.meta.outputs}
+    outputs = reference.outputs | _split(reference, values)
     result = []
     for key, now in sorted(values.items()):
-        then = reference.outputs.get(key)
+        then = outputs.get(key)
         similar = None
         if then is not None and reference.meta.head != "end2end":  # rows have no order
             as_meant, then_meant = now, then
@@ -94,9 +95,25 @@ def _agreements(
                 then_meant = probabilities(then, reference.meta.activation)
             similar = cosine(as_meant, then_meant)
         before = known.get(key)
-        stated = _stated(before) if before and similar is not None else None
+        stated = None
+        if similar is not None and then is not None:
+            stated = _stated(before) if before else statistics(then)
         result.append(Agreement(key, statistics(now), stated, similar))
     return tuple(result)
+
+
+def _split(reference: Reference, values: dict[Key, Values]) -> dict[Key, Values]:
+    """Class values of a flat reference at the strides of a model that was cut from it.
+
+    Exporters join the strides in ascending order; where the cells are not as many, nothing is said.
+    """
+    joined = reference.outputs.get(Key("cls", 0))
+    strides = sorted(key.stride for key in values if key.role == "cls")
+    cells = [len(values[Key("cls", stride)]) for stride in strides]
+    if reference.meta.head != "flat" or joined is None or sum(cells) != len(joined):
+        return {}
+    parts = np.split(joined, np.cumsum(cells)[:-1])
+    return {Key("cls", stride): part for stride, part in zip(strides, parts)}
 
 
 def _stated(output: Output) -> Statistics:

@@ -27,7 +27,8 @@ class Subject:
     """A model file with what else is known: its labels, the board, and the head.
 
     `plan` is None where no head was recognised; `refusal` then says why.  `target` is a key of
-    TARGETS or "".  `stated` names the keys that the manifest states.
+    TARGETS or "".  `stated` names the keys that the manifest states;
+    `foreign` is the digest that it states where the file has another one.
     """
 
     info: ModelInfo
@@ -36,3 +37,4 @@ class Subject:
     plan: HeadPlan | None = None
     refusal: str = ""
     stated: frozenset[str] = frozenset()
+    foreign: str = ""

@@ -151,12 +151,31 @@ def labels(subject: Subject) -> Finding | None:
     return Finding("labels", "ok", f"{len(subject.labels)} labels: {first}, …")
 
 
+def digest(subject: Subject) -> Finding | None:
+    """The file that the manifest was written for."""
+    if "digest" not in subject.stated:
+        return None
+    if not subject.foreign:
+        return Finding("digest", "ok", "the file that the manifest was written for")
+    text = f"the manifest was written for another file, with digest {subject.foreign}"
+    remedy = "draft it anew, what it states is kept: npud manifest MODEL --force"
+    return Finding("digest", "problem", text, remedy)
+
+
+def golden(subject: Subject) -> Finding | None:
+    """A golden sample, by which the model is judged whenever it is loaded."""
+    if "golden" in subject.stated:
+        return Finding("golden", "ok", "has a golden sample, checked whenever it is loaded")
+    remedy = "make one: npud manifest MODEL --golden IMAGE --reference FLOAT_MODEL"
+    return Finding("golden", "ok", "no golden sample: nothing is checked by running it", remedy)
+
+
 LEVELS: tuple[Level, ...] = ("problem", "warning", "ok")
 Check = Callable[[Subject], Finding | None]
 CHECKS: tuple[Check, ...] = (
     target, toolkit, one_picture, fixed_size, scaling, calibration, head,
     score_findings.shared_tensor, score_findings.reachable_scores, score_findings.score_steps,
-    half_sigmoid, anchors, labels,
+    half_sigmoid, anchors, labels, digest, golden,
 )  # fmt: skip
 
 
