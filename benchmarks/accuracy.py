@@ -50,9 +50,10 @@ def iou_threshold(model: Path) -> float:
     return 0.6 if "yolov5" in model.stem else 0.7
 
 
-def detect(model: Path, images: Path) -> list[dict[str, Any]]:
+def detect(model: Path, images: Path, config: Path | None = None) -> list[dict[str, Any]]:
     """What `npud detect --json` finds at score 0.001."""
-    found: list[dict[str, Any]] = npud("detect", model, images, "--score", 0.001)
+    options: list[object] = ["--config", config] if config else []
+    found: list[dict[str, Any]] = npud("detect", model, images, "--score", 0.001, *options)
     return found
 
 

@@ -16,6 +16,7 @@ from npud.wire import MAX_LIST, valid_camera_name
 from runtime.backends.base import VersionCheck
 from runtime.models.manifest import Calibration, Conversion, Golden, Input, Manifest
 from runtime.preprocess import InputSpec
+from runtime.simulate.options import Simulate
 from runtime.sources.base import CameraFormat
 from runtime.validate import TOML_NAMES, convert, nearest
 
@@ -119,6 +120,9 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         VersionCheck,
         Meta(description="a model or driver that cannot fit the board: refuse it, or warn and try"),
     ] = "refuse"
+    simulate: Annotated[
+        Simulate, Meta(description="onnx: numerics of an NPU, a table: see [backend.simulate]")
+    ] = Simulate()
 
 
 class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -266,6 +270,7 @@ def document() -> str:
         ("[model]", Model),
         ("[model.input]", Input),
         ("[backend]", Backend),
+        ("[backend.simulate]", Simulate),
         ("[camera.NAME]", Camera),
         ("[publish]", Publish),
         ("The manifest: MODEL.toml", Manifest),

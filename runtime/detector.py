@@ -233,6 +233,7 @@ def _backend_options(
         priority=chip.priority,
         core_id=chip.core_id,
         version_check=chip.version_check,
+        simulate=chip.simulate,
     )
 
 

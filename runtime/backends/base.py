@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from npud.errors import InferenceError
 from postprocess.tensor import TensorSpec
+from runtime.simulate.options import Simulate
 
 VersionCheck = Literal["refuse", "warn"]
 
@@ -24,7 +25,7 @@ class BackendOptions:
     inference, 0 for one per core; core: index of the NPU core to run on, modulo the cores there
     are, None for the runtime's own choice; native_layout: librknnrt's outputs as NC1HWC2; priority
     and core_id: the RDK's (see the config); version_check: whether a model or driver that cannot
-    fit is refused or warned of.
+    fit is refused or warned of; simulate: backend onnx's numerics of an NPU.
     """
 
     input_size: tuple[int, int] | None = None
@@ -34,6 +35,7 @@ class BackendOptions:
     priority: int = 0
     core_id: int = 0
     version_check: VersionCheck = "refuse"
+    simulate: Simulate = Simulate()  # noqa: RUF009 - frozen
 
 
 class Backend(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npud.errors import BackendUnavailable, InferenceError, ModelError
+from npud.errors import BackendUnavailable, InferenceError, ModelError, NpudError
 from postprocess.tensor import Layout, TensorSpec
 from runtime.backends.base import BackendOptions, check_inputs
+from runtime.models import describe
+from runtime.simulate.grids import grids_for, quantize
+from runtime.simulate.options import NOT_MODELLED
 
 try:
     import onnxruntime as ort
@@ -31,6 +35,7 @@ DTYPES = {
     "tensor(int64)": np.int64,
     "tensor(double)": np.float64,
 }
+log = logging.getLogger("npud")
 SILENT = 4  # onnxruntime's severity FATAL: what goes wrong comes as an exception
 
 
@@ -39,18 +44,24 @@ class OnnxBackend:
 
     def __init__(self, path: Path, options: BackendOptions) -> None:
         self._path = path
+        self._simulate = options.simulate
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.log_severity_level = SILENT
         try:
             self._session = ort.InferenceSession(
-                str(path), settings, providers=["CPUExecutionProvider"]
+                self._model(), settings, providers=["CPUExecutionProvider"]
             )
+        except NpudError:
+            raise
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
             raise ModelError(f"model {path}: onnxruntime cannot load it: {_line(error)}") from None
         self.inputs = tuple(self._input(node, options) for node in self._session.get_inputs())
         self.outputs: tuple[TensorSpec, ...] = ()
         self.outputs = self._output_specs()
+        if self._simulate.grids is not None:
+            source = Path(self._simulate.grids)
+            self.outputs = tuple(grids_for(source, describe(path), self.outputs))
 
     @classmethod
     def probe(cls) -> str:
@@ -67,6 +78,8 @@ class OnnxBackend:
             results: list[NDArray[Any]] = self._session.run(None, feed)
         except Exception as error:  # see above
             raise InferenceError(f"model {self._path}: onnxruntime: {_line(error)}") from None
+        if self._simulate.grids is not None:
+            return [quantize(tensor, spec) for tensor, spec in zip(results, self.outputs)]
         return results
 
     def duplicate(self, core: int | None = None) -> OnnxBackend:
@@ -78,6 +91,16 @@ class OnnxBackend:
     def close(self) -> None:
         """Free the session, once no duplicate is left."""
         self._session = None
+
+    def _model(self) -> str | bytes:
+        """What onnxruntime loads: the file, or the model in it with the numerics of an NPU."""
+        if self._simulate.active:
+            log.info("simulating %s; not modelled: %s", self._simulate, NOT_MODELLED)
+        if not self._simulate.changes_the_graph:
+            return str(self._path)
+        from runtime.simulate.numerics import emulated  # needs the package onnx
+
+        return emulated(self._path, self._simulate)
 
     def _input(self, node: Any, options: BackendOptions) -> TensorSpec:
         where = f"model {self._path}: input {node.name}"

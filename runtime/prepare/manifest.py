@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from runtime import models
@@ -12,8 +11,9 @@ from runtime.prepare.cut import ACTIVATION, ROLES, Form
 from runtime.prepare.head import Head
 
 
-def manifest_of(uncut: Detector, head: Head, form: Form, source: Path) -> str:
+def manifest_of(uncut: Detector, head: Head, form: Form) -> str:
     """TOML for one variant."""
+    source = uncut.files.path
     lines = [
         f"# Made by npud prepare from {source.name} ({models.digest(source)}): its post-processing",
         f"# is cut off, the sigmoid is the {form.sigmoid.upper()}'s.  Keep it beside the converted",

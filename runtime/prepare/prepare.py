@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from npud.detections import Detections
-from npud.errors import ModelError
+from npud.errors import ConfigError, ModelError
 from postprocess.plan import HeadPlan
 from runtime.detector import Detector
 from runtime.frame import Frame
@@ -63,21 +63,39 @@ def prepare(
         raise ModelError(
             f"model {source}: it finds nothing in {picture.name}: give another picture"
         )
+    try:
+        variants = _write(forms, targets, graph, head, detector, picture, uncut)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write there: {error.strerror or error}") from None
+    kept = graph.nodes_to(part.raw.name for part in head.parts)
+    count = Counter(node.op_type for node in kept if node.op_type in WATCHED)
+    return Prepared(source, detector.plan, head, tuple(variants), dict(count))
+
+
+def _write(
+    forms: Sequence[Form],
+    targets: Sequence[Path],
+    graph: Graph,
+    head: Head,
+    uncut: Detector,
+    picture: Frame,
+    expected: Detections,
+) -> list[Variant]:
+    """Write beside the targets, compare, and only then move there."""
+    folder = targets[0].parent
     folder.mkdir(parents=True, exist_ok=True)
+    variants = []
     with tempfile.TemporaryDirectory(prefix=".npud-prepare-", dir=folder) as scratch:
-        variants = []
         for form, target in zip(forms, targets):
             made = Path(scratch) / target.name
             onnx.save(cut(graph, head, form), str(made))
-            made.with_suffix(".toml").write_text(manifest_of(detector, head, form, source))
-            plan, difference = _compare(made, picture, detector, uncut)
+            made.with_suffix(".toml").write_text(manifest_of(uncut, head, form))
+            plan, difference = _compare(made, picture, uncut, expected)
             variants.append(Variant(target, form, plan, difference))
         for target in targets:
             for path in (target, target.with_suffix(".toml")):
                 (Path(scratch) / path.name).replace(path)
-    kept = graph.nodes_to(part.raw.name for part in head.parts)
-    count = Counter(node.op_type for node in kept if node.op_type in WATCHED)
-    return Prepared(source, detector.plan, head, tuple(variants), dict(count))
+    return variants
 
 
 def _check_targets(source: Path, targets: Sequence[Path], force: bool) -> None:

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from runtime.frame import Frame
 from runtime.models import manifest as manifests
 from tests.conftest import ROOT
 from tests.prepare import build
@@ -23,11 +24,16 @@ Command = Callable[..., tuple[int, str, str]]
 BUILDERS = {"dfl": build.dfl, "ltrb": build.end2end, "anchor": build.anchors}
 
 
+def picture() -> Frame:
+    """Soft noise: something for random weights to find."""
+    coarse = np.random.default_rng(1).integers(0, 256, (12, 9, 3), np.uint8)
+    return Frame(cv2.resize(coarse, (90, 120), interpolation=cv2.INTER_CUBIC), name="noise")
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("image") / "noise.png"
-    coarse = np.random.default_rng(1).integers(0, 256, (12, 9, 3), np.uint8)
-    cv2.imwrite(str(path), cv2.resize(coarse, (90, 120), interpolation=cv2.INTER_CUBIC))
+    cv2.imwrite(str(path), picture().pixels)
     return path
 
 
@@ -176,9 +182,10 @@ def test_mistakes_are_one_line(command: Command, tmp_path: Path, image: Path) ->
         ([tmp_path / "m.rknn"], 1, "expected an .onnx file"),
         ([tmp_path / "none.onnx"], 1, "expected a model file, got no such file"),
         ([path, "--score-sum", "--sigmoid", "cpu"], 2, "--score-sum needs"),
+        ([path, "-o", "/proc/nowhere"], 2, "/proc/nowhere: cannot write there"),
         ([path, "--layout", "intel"], 2, "'intel' is not one of"),
     ):
-        got, out, err = command("prepare", *arguments, "-o", tmp_path, "--image", image)
+        got, out, err = command("prepare", "-o", tmp_path, "--image", image, *arguments)
         assert (got, out) == (code, "")
         assert message in err
         assert err.count("\n") == 1
