@@ -52,6 +52,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Picture to compare uncut and cut models on.  [a generated street]",
 )
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    metavar="IMAGE",
+    help="Such a picture, written as the golden sample too: what is found in it on the board is "
+    "judged at every start.  [none]",
+)
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of text.")
 def command(
@@ -61,6 +68,7 @@ def command(
     score_sum: bool,
     folder: Path,
     image: Path | None,
+    golden: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -83,8 +91,20 @@ def command(
         raise click.UsageError("--score-sum needs --layout rockchip and --sigmoid npu or both")
     forms = [Form(layout, kind, score_sum) for kind in kinds]
     path = bundled.MODEL if model == "bundled" else Path(model)
-    done = prepare(path, forms, folder, _picture(image), force)
-    click.echo(json.dumps(_as_json(done), indent=1) if as_json else _as_text(done))
+    if image and golden:
+        raise click.UsageError("--golden is a picture to compare on, too: give it or --image")
+    picture = _picture(golden or image)
+    done = prepare(path, forms, folder, picture, golden=golden is not None, force=force)
+    sample = str(folder / f"{path.stem}.golden.png") if golden else None
+    if as_json:
+        click.echo(json.dumps({**_as_json(done), "golden": sample}, indent=1))
+    else:
+        click.echo(_as_text(done))
+        click.echo(
+            f"wrote {sample} and .npz: the golden sample"
+            if sample
+            else "no golden sample: give --golden IMAGE, a picture with objects the model knows"
+        )
 
 
 def _picture(image: Path | None) -> Frame:

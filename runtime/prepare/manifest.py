@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import npud
 from runtime import models
 from runtime.detector import Detector
 from runtime.prepare.cut import ACTIVATION, ROLES, Form
 from runtime.prepare.head import Head
 
 
-def manifest_of(uncut: Detector, head: Head, form: Form) -> str:
-    """TOML for one variant."""
+def manifest_of(uncut: Detector, head: Head, form: Form, golden: tuple[str, str] | None) -> str:
+    """TOML for one variant; golden: names of the picture and the reference of a golden sample.
+
+    No digest of the file is stated: the manifest is for what the file is converted to.
+    """
     source = uncut.files.path
     lines = [
-        f"# Made by npud prepare from {source.name} ({models.digest(source)}): its post-processing",
-        f"# is cut off, the sigmoid is the {form.sigmoid.upper()}'s.  Keep it beside the converted",
-        "# model, under the same name.",
+        "# Made by npud prepare: post-processing is cut off, the sigmoid runs on the "
+        f"{form.sigmoid.upper()}.",
+        "# Keep it beside the converted model, under the same name.",
         "",
     ]
     lines += [f"{key} = {_toml(value)}" for key, value in _keys(uncut, head, form).items()]
@@ -25,6 +29,13 @@ def manifest_of(uncut: Detector, head: Head, form: Form) -> str:
     spec = uncut.input
     for key in ("color", "letterbox", "pad_value", "mean", "std"):
         lines.append(f"{key} = {_toml(getattr(spec, key))}")
+    lines += ["", "[conversion]"]
+    made = {"toolkit": "npud prepare", "version": npud.__version__, "source": source.name}
+    made["source_digest"] = models.digest(source)
+    lines += [f"{key} = {_toml(value)}" for key, value in made.items()]
+    if golden:
+        lines += ["", "[golden]"]
+        lines += [f"{key} = {_toml(name)}" for key, name in zip(("image", "reference"), golden)]
     return "\n".join(lines) + "\n"
 
 

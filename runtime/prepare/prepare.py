@@ -13,6 +13,7 @@ from npud.errors import ConfigError, ModelError
 from postprocess.plan import HeadPlan
 from runtime.detector import Detector
 from runtime.frame import Frame
+from runtime.golden import reference
 from runtime.prepare import verify
 from runtime.prepare.cut import Form, cut
 from runtime.prepare.graph import Graph, onnx
@@ -45,11 +46,17 @@ class Prepared:
 
 
 def prepare(
-    source: Path, forms: Sequence[Form], folder: Path, picture: Frame, force: bool = False
+    source: Path,
+    forms: Sequence[Form],
+    folder: Path,
+    picture: Frame,
+    *,
+    golden: bool = False,
+    force: bool = False,
 ) -> Prepared:
     """Write a variant of `source` for each form into `folder`; raises NpudError, then writes none.
 
-    `picture` is what uncut and cut models are compared on.
+    `picture` is what uncut and cut models are compared on, and with `golden` the golden sample's.
     """
     targets = [folder / f"{source.stem}.{form.sigmoid}-sigmoid.onnx" for form in forms]
     _check_targets(source, targets, force)
@@ -64,7 +71,8 @@ def prepare(
             f"model {source}: it finds nothing in {picture.name}: give another picture"
         )
     try:
-        variants = _write(forms, targets, graph, head, detector, picture, uncut)
+        job = _Job(graph, head, detector, picture, uncut, golden)
+        variants = _write(job, forms, targets)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot write there: {error.strerror or error}") from None
     kept = graph.nodes_to(part.raw.name for part in head.parts)
@@ -72,29 +80,39 @@ def prepare(
     return Prepared(source, detector.plan, head, tuple(variants), dict(count))
 
 
-def _write(
-    forms: Sequence[Form],
-    targets: Sequence[Path],
-    graph: Graph,
-    head: Head,
-    uncut: Detector,
-    picture: Frame,
-    expected: Detections,
-) -> list[Variant]:
+@dataclass(frozen=True)
+class _Job:
+    """What all variants have in common; `expected` is what the uncut model finds in `picture`."""
+
+    graph: Graph
+    head: Head
+    uncut: Detector
+    picture: Frame
+    expected: Detections
+    golden: bool
+
+    @property
+    def golden_names(self) -> tuple[str, str] | None:
+        """Names of the golden sample's picture and arrays."""
+        stem = self.uncut.files.path.stem
+        return (f"{stem}.golden.png", f"{stem}.golden.npz") if self.golden else None
+
+
+def _write(job: _Job, forms: Sequence[Form], targets: Sequence[Path]) -> list[Variant]:
     """Write beside the targets, compare, and only then move there."""
     folder = targets[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    variants = []
+    variants: list[Variant] = []
     with tempfile.TemporaryDirectory(prefix=".npud-prepare-", dir=folder) as scratch:
         for form, target in zip(forms, targets):
             made = Path(scratch) / target.name
-            onnx.save(cut(graph, head, form), str(made))
-            made.with_suffix(".toml").write_text(manifest_of(uncut, head, form))
-            plan, difference = _compare(made, picture, uncut, expected)
+            onnx.save(cut(job.graph, job.head, form), str(made))
+            text = manifest_of(job.uncut, job.head, form, job.golden_names)
+            made.with_suffix(".toml").write_text(text)
+            plan, difference = _compare(job, made, first=not variants)
             variants.append(Variant(target, form, plan, difference))
-        for target in targets:
-            for path in (target, target.with_suffix(".toml")):
-                (Path(scratch) / path.name).replace(path)
+        for path in sorted(Path(scratch).iterdir()):
+            path.replace(folder / path.name)
     return variants
 
 
@@ -128,19 +146,23 @@ def _fix_input(graph: Graph, shape: Sequence[int]) -> None:
         dim.dim_value = size
 
 
-def _compare(
-    made: Path, picture: Frame, uncut: Detector, expected: Detections
-) -> tuple[HeadPlan, Difference]:
+def _compare(job: _Job, made: Path, first: bool) -> tuple[HeadPlan, Difference]:
+    """Run a variant; the first one, a float model with raw heads, is the golden sample's too."""
     try:
         detector = verify.open_model(made)
         try:
-            found = verify.found_by(detector, picture)
+            found = verify.found_by(detector, job.picture)
+            if job.golden_names and first:
+                image, arrays = (made.with_name(name) for name in job.golden_names)
+                reference.save(reference.make(detector, job.picture.pixels), image, arrays)
         finally:
             detector.close()
-        room = uncut.plan.cells if uncut.plan.head == "end2end" else verify.MOST
-        difference = verify.compare(expected, found, room)
+        uncut = job.uncut.plan
+        room = uncut.cells if uncut.head == "end2end" else verify.MOST
+        difference = verify.compare(job.expected, found, room)
         verify.check(difference)
     except ModelError as error:
         text = str(error).removeprefix(f"model {made}: ")
-        raise ModelError(f"model {uncut.files.path}: {made.name} was not written: {text}") from None
+        where = f"model {job.uncut.files.path}: {made.name} was not written"
+        raise ModelError(f"{where}: {text}") from None
     return detector.plan, difference

@@ -15,8 +15,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from runtime import models
 from runtime.frame import Frame
+from runtime.golden.judge import judge
+from runtime.golden.reference import load
 from runtime.models import manifest as manifests
+from runtime.prepare.verify import open_model
 from tests.conftest import ROOT
 from tests.prepare import build
 
@@ -119,6 +123,26 @@ def test_detections_of_the_cut_models_are_those_of_the_uncut(
         for a, b in zip(got, expected):
             np.testing.assert_allclose(a["box"], b["box"], atol=0.0015)  # printed to 0.001
             assert a["score"] == pytest.approx(b["score"], abs=2e-5)
+
+
+@pytest.mark.parametrize("head", ["dfl", "anchor"])  # random ltrb has inverted boxes
+def test_a_golden_sample_judges_its_own_variants_healthy(
+    command: Command, tmp_path: Path, image: Path, head: str
+) -> None:
+    """The golden sample that is written is one that npud's judge accepts, for either variant."""
+    path, _ = BUILDERS[head](tmp_path / "m.onnx")
+    code, out, err = command("prepare", path, "--golden", image, "-o", tmp_path / "out", "--json")
+    assert (code, err) == (0, "")
+    done = json.loads(out)
+    assert Path(done["golden"]).read_bytes()[1:4] == b"PNG"
+    for variant in done["variants"]:
+        manifest = manifests.read(Path(variant["manifest"]))
+        assert manifest.golden is not None
+        assert manifest.conversion.source_digest == models.digest(path)
+        folder = Path(variant["manifest"]).parent
+        sample = load(folder / manifest.golden.image, folder / manifest.golden.reference)
+        detector = open_model(Path(variant["model"]))
+        assert judge(detector, sample, manifest.golden).level == "ok"
 
 
 def test_the_score_sum_is_rockchips(command: Command, tmp_path: Path, image: Path) -> None:
