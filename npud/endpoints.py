@@ -38,7 +38,10 @@ def silence_hint(endpoint: str) -> str:
     """Say what to check when nothing comes from `endpoint`."""
     scheme, _, address = endpoint.partition("://")
     if scheme == "tcp":
-        return "is npud running there, and does a firewall let the port through?"
+        return (
+            "is npud running there, does a firewall let the port through, and do both sides use "
+            "the keys that belong together, or none?"
+        )
     if scheme == "ipc" and not address.startswith("@"):
         return _socket_hint(address)
     return "is npud running and publishing there?"

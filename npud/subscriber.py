@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
@@ -15,6 +16,7 @@ from npud._selection import Selection
 from npud._tracking import CameraTrack
 from npud.endpoints import endpoint_problem, silence_hint
 from npud.errors import HeartbeatLost, SubscribeError
+from npud.keys import key_pair, public_key
 from npud.messages import DetectionsMessage, Message, StatusMessage
 from npud.wire import MAX_BYTES, decode
 
@@ -33,6 +35,8 @@ def subscribe(
     heartbeat_timeout_s: float | None = 5.0,
     wait_for_labels_s: float = 1.5,
     receive_buffer: int | None = None,
+    server_key: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
 ) -> Subscriber[DetectionsMessage]: ...
 @overload
@@ -44,6 +48,8 @@ def subscribe(
     heartbeat_timeout_s: float | None = 5.0,
     wait_for_labels_s: float = 1.5,
     receive_buffer: int | None = None,
+    server_key: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
 ) -> Subscriber[Message]: ...
 def subscribe(
@@ -54,6 +60,8 @@ def subscribe(
     heartbeat_timeout_s: float | None = 5.0,
     wait_for_labels_s: float = 1.5,
     receive_buffer: int | None = None,
+    server_key: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
 ) -> Subscriber[DetectionsMessage] | Subscriber[Message]:
     """Connect to npud and return a Subscriber to iterate over.
@@ -64,6 +72,8 @@ def subscribe(
     wait_for_labels_s: hold detections back so long at most until the labels are known.
     receive_buffer: messages kept while you are busy, newer ones are then lost and counted in
     `message.lost`; by default 1000, or 100 with frames.
+    server_key, key: files of `npud keys`, where the daemon has one: the daemon's public key, and
+    this subscriber's own secret key.
     context: a ZeroMQ context to share; by default the Subscriber has its own.
 
     The daemon need not run yet.  Raises SubscribeError for an argument that cannot be right.
@@ -75,6 +85,8 @@ def subscribe(
         heartbeat_timeout_s=heartbeat_timeout_s,
         wait_for_labels_s=wait_for_labels_s,
         receive_buffer=receive_buffer,
+        server_key=server_key,
+        key=key,
         context=context,
     )
 
@@ -98,6 +110,8 @@ class Subscriber(Generic[M_co]):
         heartbeat_timeout_s: float | None,
         wait_for_labels_s: float,
         receive_buffer: int | None,
+        server_key: str | os.PathLike[str] | None,
+        key: str | os.PathLike[str] | None,
         context: zmq.Context[zmq.Socket[bytes]] | None,
     ) -> None:
         self.endpoint = endpoint
@@ -110,10 +124,16 @@ class Subscriber(Generic[M_co]):
             raise SubscribeError("expected a receive_buffer ≥ 1 and a heartbeat_timeout_s > 0")
         self._tracks: dict[str, CameraTrack] = {}
         self._ready: deque[Message] = deque()
-        self._connect(context, buffer)
+        keys = _read_keys(server_key, key)
+        self._connect(context, buffer, keys)
         self._heard_s = monotonic()
 
-    def _connect(self, context: zmq.Context[zmq.Socket[bytes]] | None, buffer: int) -> None:
+    def _connect(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]] | None,
+        buffer: int,
+        keys: tuple[bytes, bytes, bytes] | None,
+    ) -> None:
         problem = endpoint_problem(self.endpoint)
         if problem is not None:
             raise SubscribeError(problem)
@@ -123,6 +143,9 @@ class Subscriber(Generic[M_co]):
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, buffer)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max(MAX_BYTES.values()))
+        if keys:
+            self._socket.curve_serverkey = keys[0]
+            self._socket.curve_publickey, self._socket.curve_secretkey = keys[1:]
         for topic in self._selection.topics:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic)
         try:
@@ -236,3 +259,17 @@ class Subscriber(Generic[M_co]):
         self._heard_s = monotonic()  # whoever goes on listening gets the full time again
         what, hint = self._selection.description, silence_hint(self.endpoint)
         raise HeartbeatLost(f"{self.endpoint}: no message{what} for {silent_s:.1f} s: {hint}")
+
+
+def _read_keys(
+    server_key: str | os.PathLike[str] | None, key: str | os.PathLike[str] | None
+) -> tuple[bytes, bytes, bytes] | None:
+    """(server's public, own public, own secret) key; None where no encryption is asked for."""
+    if server_key is None and key is None:
+        return None
+    if server_key is None or key is None:
+        raise SubscribeError("expected both server_key and key, or neither")
+    try:
+        return (public_key(server_key), *key_pair(key))
+    except ValueError as error:
+        raise SubscribeError(str(error)) from None

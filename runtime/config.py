@@ -211,6 +211,23 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     insecure: Annotated[
         bool, Meta(description="allow tcp:// beyond this machine without encryption")
     ] = False
+    key: Annotated[
+        str,
+        Meta(description="the daemon's secret key (`npud keys`): everything is encrypted (CURVE)"),
+    ] = ""
+    clients: Annotated[
+        str, Meta(description="with key: folder with the public keys of those who may subscribe")
+    ] = ""
+    mode: Annotated[
+        str,
+        Meta(
+            pattern="^0[0-7]{3}$",
+            description="permissions of an ipc:// socket: who may write to it may subscribe",
+        ),
+    ] = "0660"
+    group: Annotated[
+        str, Meta(description='group of an ipc:// socket; "" = that of the user npud runs as')
+    ] = ""
     send_buffer: Annotated[
         int,
         Meta(

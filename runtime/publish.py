@@ -6,18 +6,21 @@ import fcntl
 import ipaddress
 import os
 import re
+import shutil
 import socket
 import threading
 from pathlib import Path
 from typing import IO
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
 from npud.endpoints import endpoint_problem
-from npud.errors import ConfigError, PublishError
+from npud.errors import ConfigError, NpudError, PublishError
 from npud.messages import Message
 from npud.wire import encode
 from runtime.config import Publish
+from runtime.curve import secure
 
 KEY = "publish.endpoint"
 
@@ -30,14 +33,19 @@ class Publisher:
         self._guard = _claim(settings)
         self._lock = threading.Lock()
         self._context = zmq.Context()
+        self._gate: ThreadAuthenticator | None = None
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, settings.send_buffer)
         self._socket.setsockopt(zmq.LINGER, 200)  # ms: the last status gets out
         try:
-            self._socket.bind(settings.endpoint)
+            self._gate = secure(self._socket, self._context, settings)
+            _bind(self._socket, settings)
         except zmq.ZMQError as error:
             self.close()
             raise PublishError(_bind_failed(settings.endpoint, error)) from None
+        except NpudError:
+            self.close()
+            raise
 
     def send(self, message: Message) -> None:
         """Send to all subscribers of the message's topic; from any thread."""
@@ -50,6 +58,9 @@ class Publisher:
         """Unbind and remove what was left in the file system; calling it twice is harmless."""
         with self._lock:
             self._socket.close()
+        if self._gate:
+            self._gate.stop()
+            self._gate = None
         self._context.term()
         if self._guard:
             lock = Path(self._guard.name)
@@ -67,6 +78,27 @@ class Silence:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _bind(socket: zmq.Socket[bytes], settings: Publish) -> None:
+    """Bind; a Unix socket is its user's alone until it has the mode and group of the config."""
+    scheme, _, path = settings.endpoint.partition("://")
+    if scheme != "ipc" or path.startswith("@"):
+        socket.bind(settings.endpoint)
+        return
+    before = os.umask(0o177)
+    try:
+        socket.bind(settings.endpoint)
+    finally:
+        os.umask(before)
+    try:
+        if settings.group:
+            shutil.chown(path, group=settings.group)
+        os.chmod(path, int(settings.mode, 8))
+    except LookupError:
+        raise ConfigError(f"publish.group: {settings.group}: no such group") from None
+    except OSError as error:
+        raise PublishError(f"publish.group: {path}: {error.strerror or error}") from None
 
 
 def _claim(settings: Publish) -> IO[str] | None:
@@ -132,10 +164,11 @@ def _check_tcp(settings: Publish, address: str) -> None:
         private = ipaddress.ip_address(host).is_loopback
     except ValueError:
         private = host in {"localhost", "lo"}
-    if not private and not settings.insecure:
+    if not private and not settings.insecure and not settings.key:
         raise ConfigError(
             f"{KEY}: {settings.endpoint} can be read from other machines, without encryption; "
-            "expected a loopback address, or publish.insecure = true to allow it"
+            "expected publish.key (npud keys --help), a loopback address, or publish.insecure = "
+            "true to allow it"
         )
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "Show what a model file says about itself, and what is wrong.",
     "manifest": "Draft the manifest of a model, and make its golden sample.",
     "verify": "Run a model on its golden sample: is it what was converted?",
+    "keys": "Make keys, so that other machines may subscribe.",
     "doctor": "Check this machine: NPU, libraries, cameras, endpoint.",
 }
 

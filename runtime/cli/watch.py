@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import TypedDict
 
 import click
 from rich.console import Console
@@ -23,6 +24,13 @@ from npud.wire import valid_camera_name
 from runtime.cli._table import WatchTable
 
 _REFRESH_S = 0.2
+
+
+class Keys(TypedDict):
+    """Files of `npud keys`."""
+
+    server_key: str | None
+    key: str | None
 
 
 def _check_endpoint(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -60,7 +68,16 @@ def _check_cameras(
     callback=_check_cameras,
     help="Only this camera; may be given several times.",
 )
-def command(endpoint: str, as_json: bool, seconds: float | None, cameras: tuple[str, ...]) -> None:
+@click.option("--server-key", metavar="FILE", help="The daemon's public key, where it has one.")
+@click.option("--key", metavar="FILE", help="Your own secret key, beside --server-key.")
+def command(
+    endpoint: str,
+    as_json: bool,
+    seconds: float | None,
+    cameras: tuple[str, ...],
+    server_key: str | None,
+    key: str | None,
+) -> None:
     """Watch what a running npud publishes, live.
 
     ENDPOINT is ipc:///run/npud/detections unless given.  On a terminal this is a table; when
@@ -73,10 +90,11 @@ def command(endpoint: str, as_json: bool, seconds: float | None, cameras: tuple[
       npud watch --json | jq -c '.detections[].label'
     """
     end_s = math.inf if seconds is None else monotonic() + seconds
+    keys: Keys = {"server_key": server_key, "key": key}
     show = _print_json if as_json or not sys.stdout.isatty() else _show_table
     try:
         with _terminated_like_ctrl_c():
-            count = show(endpoint, cameras, end_s)
+            count = show(endpoint, cameras, end_s, keys)
     except KeyboardInterrupt:
         return
     except BrokenPipeError:  # whoever read our output has had enough
@@ -86,10 +104,10 @@ def command(endpoint: str, as_json: bool, seconds: float | None, cameras: tuple[
         raise SubscribeError(f"no detections from {endpoint} within {seconds:g} s")
 
 
-def _print_json(endpoint: str, cameras: tuple[str, ...], end_s: float) -> int:
+def _print_json(endpoint: str, cameras: tuple[str, ...], end_s: float, keys: Keys) -> int:
     """Print detections messages until `end_s`, and return how many there were."""
     count = 0
-    with npud.subscribe(endpoint, cameras or None) as subscriber:
+    with npud.subscribe(endpoint, cameras or None, **keys) as subscriber:
         for message in _until(end_s, subscriber, lambda problem: click.echo(problem, err=True)):
             if message is not None:
                 click.echo(json.dumps(message.to_dict()))
@@ -97,14 +115,14 @@ def _print_json(endpoint: str, cameras: tuple[str, ...], end_s: float) -> int:
     return count
 
 
-def _show_table(endpoint: str, cameras: tuple[str, ...], end_s: float) -> int:
+def _show_table(endpoint: str, cameras: tuple[str, ...], end_s: float, keys: Keys) -> int:
     """Show the live table until `end_s`, and return how many detections messages there were."""
     count, next_refresh_s = 0, 0.0
     table = WatchTable(endpoint)
     topics = ("detections", "status")
     with (
         npud.subscribe(
-            endpoint, cameras or None, topics=topics, heartbeat_timeout_s=None
+            endpoint, cameras or None, topics=topics, heartbeat_timeout_s=None, **keys
         ) as subscriber,
         Live(console=Console(), auto_refresh=False) as live,
     ):
