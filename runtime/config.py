@@ -62,8 +62,8 @@ class Backend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     name: Annotated[
         str,
         Meta(
-            description="auto (by the model file), or onnx, librknnrt, rknnlite, hobot, replay, or "
-            "your own as module:Class"
+            description="auto (by the model file), or onnx, librknnrt, rknnlite, hobot, replay, "
+            "rknn-sim, hobot-sim, or your own as module:Class"
         ),
     ] = "auto"
     contexts: Annotated[

@@ -8,7 +8,7 @@ import logging
 import msgspec
 
 from runtime import config
-from runtime.backends import entries
+from runtime.backends import SIMULATORS, entries
 from runtime.detector import Detector, ModelFiles
 from runtime.golden import canary
 from runtime.pipeline import AnyDetector
@@ -25,7 +25,7 @@ SIMULATED = frozenset({".onnx", ".npz"})  # run by our own process: nothing ther
 def isolated(chip: config.Backend, files: ModelFiles) -> bool:
     """Tell whether inference runs in processes of its own."""
     if chip.isolation == "auto":
-        return files.path.suffix.lower() not in SIMULATED
+        return files.path.suffix.lower() not in SIMULATED and chip.name not in SIMULATORS
     return chip.isolation == "process"
 
 

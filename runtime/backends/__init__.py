@@ -38,7 +38,12 @@ BACKENDS: dict[str, Entry] = {
     # The binding holds the GIL: of two processes one prepares while the BPU works for the other.
     "hobot": Entry("runtime.backends.hobot:HobotBackend", frozenset({".bin"}), 2, 1),
     "replay": Entry("runtime.backends.replay:ReplayBackend", frozenset({".npz"})),
+    # A PC's simulators of board models, which "auto" never takes.
+    "rknn-sim": Entry("runtime.backends.rknn_sim:RknnSimBackend"),
+    "hobot-sim": Entry("runtime.backends.hobot_sim:HobotSimBackend"),
 }
+
+SIMULATORS = frozenset({"rknn-sim", "hobot-sim"})  # of board models: processes of their own
 
 
 def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:

@@ -26,6 +26,7 @@ COMMANDS = {
     "manifest": "Draft the manifest of a model, and make its golden sample.",
     "verify": "Run a model on its golden sample: is it what was converted?",
     "keys": "Make keys, so that other machines may subscribe.",
+    "convert": "Convert a model for a board with the vendor's toolkit, and verify it.",
     "doctor": "Check this machine: NPU, libraries, cameras, endpoint.",
 }
 
