@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Format = Literal["bgr", "nv12", "yuyv"]
 YuvRange = Literal["full", "video"]
+YuvMatrix = Literal["bt601", "bt709"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,8 +21,8 @@ class Frame:
     """Pixels of one camera, uint8.
 
     format "bgr": (H, W, 3); "nv12": (H·3/2, W), luma, then U and V of every 2×2 pixels side by
-    side, H and W even; "yuyv": (H, W, 2), Y U Y V for two pixels, W even.  The latter are BT.601
-    with the given yuv_range, 16..235 and 16..240 as cameras deliver, or 0..255.
+    side, H and W even; "yuyv": (H, W, 2), Y U Y V for two pixels, W even.  The latter two
+    have a yuv_range, 16..235 and 16..240 as cameras deliver, or 0..255, and a yuv_matrix.
 
     index counts the camera's captured frames from 0; captured_ns is wall-clock time (time.time_ns);
     name is the file the picture came from, where there is one; slot is the place of the pixels in
@@ -36,6 +37,7 @@ class Frame:
     slot: Slot | None = None
     format: Format = "bgr"
     yuv_range: YuvRange = "video"
+    yuv_matrix: YuvMatrix = "bt601"
 
     def release(self) -> None:
         """Give back the shared memory that the pixels lie in, if they do; use them no more."""

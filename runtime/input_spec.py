@@ -10,26 +10,41 @@ from numpy.typing import NDArray
 
 from npud.detections import Detections
 from npud.errors import ModelError
-from runtime.frame import YuvRange
+from runtime.frame import YuvMatrix, YuvRange
 
 Fit = Literal["center", "topleft", "stretch"]
 Matrix = NDArray[np.float64]
 
-# Rows Y, U, V over columns B, G, R and 1: BT.601 for 8 bits; ITU-T T.871 (JPEG) gives the full
-# range, 0..255, and ITU-R BT.601-7 section 2.5.3 the video range, 16..235 and 16..240.
-FULL_RANGE = np.array([
-    [0.114, 0.587, 0.299, 0],
-    [0.5, -0.587 / 1.772, -0.299 / 1.772, 128],
-    [-0.114 / 1.402, -0.587 / 1.402, 0.5, 128],
-])  # fmt: skip
-VIDEO_RANGE = FULL_RANGE * [[219 / 255], [224 / 255], [224 / 255]]
-VIDEO_RANGE[:, 3] = 16, 128, 128
-YUV_OF_BGR: dict[YuvRange, Matrix] = {"full": FULL_RANGE, "video": VIDEO_RANGE}
+# Weights of R and B in luma: ITU-R BT.601-7 section 2.5.1, BT.709-6 section 3.
+WEIGHTS: dict[YuvMatrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
 
-def bgr_of_yuv(yuv_range: YuvRange) -> Matrix:
-    """Rows B, G, R over columns Y, U, V and 1: the inverse of YUV_OF_BGR."""
-    forward = YUV_OF_BGR[yuv_range]
+def yuv_of_bgr(yuv_range: YuvRange, yuv_matrix: YuvMatrix = "bt601") -> Matrix:
+    """Rows Y, U, V over columns B, G, R and 1, for 8 bits.
+
+    ITU-T T.871 (JPEG) gives the full range, 0..255, and BT.601-7 section 2.5.3 the video range,
+    16..235 and 16..240.
+    """
+    red, blue = WEIGHTS[yuv_matrix]
+    green = 1 - red - blue
+    to_u, to_v = 2 - 2 * blue, 2 - 2 * red
+    matrix = np.array([
+        [blue, green, red, 0],
+        [0.5, -green / to_u, -red / to_u, 128],
+        [-blue / to_v, -green / to_v, 0.5, 128],
+    ])  # fmt: skip
+    if yuv_range == "video":
+        matrix *= [[219 / 255], [224 / 255], [224 / 255]]
+        matrix[:, 3] = 16, 128, 128
+    return matrix
+
+
+YUV_OF_BGR: dict[YuvRange, Matrix] = {"full": yuv_of_bgr("full"), "video": yuv_of_bgr("video")}
+
+
+def bgr_of_yuv(yuv_range: YuvRange, yuv_matrix: YuvMatrix = "bt601") -> Matrix:
+    """Rows B, G, R over columns Y, U, V and 1: the inverse of yuv_of_bgr."""
+    forward = yuv_of_bgr(yuv_range, yuv_matrix)
     back = np.linalg.inv(forward[:, :3])
     return np.column_stack([back, -back @ forward[:, 3]])
 

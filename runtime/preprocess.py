@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npud.errors import ConfigError, InferenceError
-from runtime.frame import Format, Frame, YuvRange
+from runtime.frame import Format, Frame, YuvMatrix, YuvRange
 from runtime.input_spec import (
     YUV_OF_BGR,
     Fit,
@@ -31,7 +31,7 @@ FORMATS: tuple[Format, ...] = ("bgr", "nv12", "yuyv")  # npud_source of native/p
 PLANES, PIXELS, NV12 = range(3)  # npud_layout
 BYTES, FLOATS, TABLE_8, TABLE_16 = range(4)  # npud_element
 MOST_PLANS = 8
-Geometry = tuple[Format, tuple[int, ...], YuvRange]
+Geometry = tuple[Format, tuple[int, ...], YuvRange, YuvMatrix]
 
 
 class Engine(Protocol):
@@ -149,7 +149,7 @@ class _Native:
 
     def run(self, frame: Frame, box: Letterbox, out: NDArray[Any]) -> None:
         """Fill `out`."""
-        key = (frame.format, frame.pixels.shape, frame.yuv_range)
+        key = (frame.format, frame.pixels.shape, frame.yuv_range, frame.yuv_matrix)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= MOST_PLANS:
@@ -168,7 +168,7 @@ class _Native:
                 pad = np.rint(grey).clip(0, 255).astype(np.uint8)
                 matrix = yuv_of_yuv(frame.yuv_range, spec.yuv_range)
         else:
-            matrix = bgr_of_yuv(frame.yuv_range)
+            matrix = bgr_of_yuv(frame.yuv_range, frame.yuv_matrix)
             layout = PLANES if spec.layout == "nchw" else PIXELS
         return self._plan(
             source=FORMATS.index(frame.format),

@@ -83,9 +83,9 @@ def planes(frame: Frame) -> tuple[Bytes, Bytes]:
 
 
 def _resized_bgr(frame: Frame, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Both planes resized, then BT.601; rounded."""
+    """Both planes resized, then BGR; rounded."""
     luma, chroma = (resize(plane.astype(np.float32), size) for plane in planes(frame))
-    matrix = bgr_of_yuv(frame.yuv_range)
+    matrix = bgr_of_yuv(frame.yuv_range, frame.yuv_matrix)
     colours = np.dstack([luma, chroma]) @ matrix[:, :3].T + matrix[:, 3]
     rounded: NDArray[np.float32] = np.rint(colours).clip(0, 255)
     return rounded

@@ -63,7 +63,7 @@ def test_a_video_gives_all_its_frames_and_then_ends(video: Path) -> None:
     source = open_source(str(video))
     assert not source.live
     assert source.fps == 20
-    greys = [int(source.read().pixels.mean().round()) for _ in range(10)]
+    greys = [int(source.read().bgr().mean().round()) for _ in range(10)]
     assert greys == pytest.approx([20 * i for i in range(10)], abs=2)
     with pytest.raises(EndOfStream, match="ended after 10 frames"):
         source.read()
@@ -71,7 +71,7 @@ def test_a_video_gives_all_its_frames_and_then_ends(video: Path) -> None:
 
 def test_a_looping_video_starts_again(video: Path) -> None:
     source = open_source(str(video), SourceOptions(loop=True))
-    greys = [int(source.read().pixels.mean().round()) for _ in range(25)]
+    greys = [int(source.read().bgr().mean().round()) for _ in range(25)]
     assert greys == pytest.approx([20 * (i % 10) for i in range(25)], abs=2)
 
 
@@ -195,7 +195,7 @@ def test_an_http_stream_is_read_until_it_breaks_off(video: Path) -> None:
     with http_server(video.parent) as url:
         source = open_source(f"{url}/{video.name}")
         assert source.live
-        greys = [int(source.read().pixels.mean().round()) for _ in range(10)]
+        greys = [int(source.read().bgr().mean().round()) for _ in range(10)]
         assert greys == pytest.approx([20 * i for i in range(10)], abs=2)
         with pytest.raises(SourceError, match="the stream ended or gave nothing") as error:
             source.read()

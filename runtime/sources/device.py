@@ -167,6 +167,7 @@ class Device:
             captured_ns=_captured_ns(buffer),
             format=FORMATS.get(self._mode.code, "bgr"),
             yuv_range=self._mode.yuv_range,
+            yuv_matrix=self._mode.yuv_matrix,
         )
 
     def _pixels(self, memory: Memory, spans: list[tuple[int, int]]) -> NDArray[np.uint8] | None:

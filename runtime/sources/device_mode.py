@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from npud.errors import SourceError
 from runtime import v4l2
-from runtime.frame import YuvRange
+from runtime.frame import YuvMatrix, YuvRange
 from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size
 
 # what is asked for -> formats that are it; auto takes the first that is there, and fast enough
@@ -16,6 +16,7 @@ CODES = {"nv12": ("NV12", "NM12"), "yuyv": ("YUYV",), "bgr": ("BGR3",), "mjpeg":
 ENOUGH_FPS = 30.0  # where the config asks for no rate, a format that offers so much is fast enough
 SLACK = 0.9  # 29.97 is 30
 Size = tuple[int, int]
+Pix = v4l2.PixFormat | v4l2.PixFormatMplane
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Mode:
     size: Size
     strides: list[int]
     yuv_range: YuvRange
+    yuv_matrix: YuvMatrix
     fps: float
 
 
@@ -41,9 +43,11 @@ class _Setup:
 
     def run(self, options: SourceOptions) -> Mode:
         code, size = self._choose(options)
-        strides, yuv_range = self._set_format(code, size)
+        pix = self._set_format(code, size)
         fps = self._set_rate(f"{code} {_times(size)}", options.fps)
-        return Mode(code, size, strides, yuv_range, fps)
+        planes = pix.plane_fmt[: pix.num_planes] if self._device.mplane else [pix]
+        strides = [int(p.bytesperline) for p in planes]
+        return Mode(code, size, strides, _range(pix), _matrix(pix), fps)
 
     def _choose(self, options: SourceOptions) -> tuple[str, Size]:
         """The format and size that cost least of those that are what was asked."""
@@ -71,9 +75,9 @@ class _Setup:
             return size
         return self._device.formats[codes[0]][0].largest
 
-    def _set_format(self, code: str, size: Size) -> tuple[list[int], YuvRange]:
+    def _set_format(self, code: str, size: Size) -> Pix:
         wanted = v4l2.Format(type=self._kind)
-        pix = wanted.fmt.mp if self._device.mplane else wanted.fmt.pix
+        pix: Pix = wanted.fmt.mp if self._device.mplane else wanted.fmt.pix
         pix.width, pix.height, pix.pixelformat = *size, v4l2.fourcc(code)
         pix.field = v4l2.FIELD_NONE
         v4l2.call(self._fd, v4l2.S_FMT, wanted)
@@ -83,11 +87,7 @@ class _Setup:
         nv12 = code in CODES["nv12"]
         if (nv12 or code == "YUYV") and (size[0] % 2 or (nv12 and size[1] % 2)):
             raise SourceError(f"{self._name}: expected even sides for {code}, got {_times(size)}")
-        planes = pix.plane_fmt[: pix.num_planes] if self._device.mplane else [pix]
-        full = pix.quantization == v4l2.QUANTIZATION_FULL or (
-            not pix.quantization and pix.colorspace == v4l2.COLORSPACE_JPEG
-        )
-        return [int(p.bytesperline) for p in planes], "full" if full else "video"
+        return pix
 
     def _set_rate(self, mode: str, fps: float | None) -> float:
         """Ask for a rate; returns what the device says, or what was asked where it says nothing."""
@@ -123,6 +123,18 @@ class _Setup:
             low = "" if one.smallest == one.largest else f"{_times(one.smallest)} to "
             parts.append(f"{low}{_times(one.largest)}" + (f" at {fps:g} fps" if fps else ""))
         return f"{code} {', '.join(parts)}".strip()
+
+
+def _range(pix: Pix) -> YuvRange:
+    """V4L2_MAP_QUANTIZATION_DEFAULT where the driver does not say."""
+    jpeg = not pix.quantization and pix.colorspace == v4l2.COLORSPACE_JPEG
+    return "full" if jpeg or pix.quantization == v4l2.QUANTIZATION_FULL else "video"
+
+
+def _matrix(pix: Pix) -> YuvMatrix:
+    """V4L2_MAP_YCBCR_ENC_DEFAULT where the driver does not say."""
+    hd = not pix.ycbcr_enc and pix.colorspace == v4l2.COLORSPACE_REC709
+    return "bt709" if hd or pix.ycbcr_enc == v4l2.YCBCR_ENC_709 else "bt601"
 
 
 def _times(size: Size) -> str:

@@ -106,7 +106,12 @@ def _answer(
 ) -> dict[str, Any]:
     try:
         pixels = view(rings[request["camera"]], request["offset"], tuple(request["shape"]))
-        frame = Frame(pixels, format=request["format"], yuv_range=request["yuv_range"])
+        frame = Frame(
+            pixels,
+            format=request["format"],
+            yuv_range=request["yuv_range"],
+            yuv_matrix=request["yuv_matrix"],
+        )
         into = arrays(kept, detector.setup.specs) if kept and request.get("observe") else ()
         seen = detector.run(frame, into)
     except Exception as error:

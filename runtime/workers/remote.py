@@ -137,6 +137,7 @@ class RemoteDetector:
             "shape": list(frame.pixels.shape),
             "format": frame.format,
             "yuv_range": frame.yuv_range,
+            "yuv_matrix": frame.yuv_matrix,
         }
         fds: tuple[int, ...] = ()
         if self._known.rings.get(frame.camera) != ring.number:

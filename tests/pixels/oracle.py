@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -75,13 +76,14 @@ def luma_chroma(rgb: Array, yuv_range: str) -> tuple[Array, Array, Array]:
     return y, 128 + u, 128 + v
 
 
-def rgb_of(y: Array, u: Array, v: Array, yuv_range: str) -> Array:
+def rgb_of(y: Array, u: Array, v: Array, yuv_range: str, yuv_matrix: str = "bt601") -> Array:
+    kr, kb = (KR, KB) if yuv_matrix == "bt601" else (0.2126, 0.0722)  # BT.709-6 section 3
     y, u, v = (part.astype(np.float64) for part in (y, u, v))
     u, v = u - 128, v - 128
     if yuv_range == "video":
         y, u, v = (y - 16) * 255 / 219, u * 255 / 224, v * 255 / 224
-    r, b = y + (2 - 2 * KR) * v, y + (2 - 2 * KB) * u
-    return np.stack([r, (y - KR * r - KB * b) / KG, b], -1)
+    r, b = y + (2 - 2 * kr) * v, y + (2 - 2 * kb) * u
+    return np.stack([r, (y - kr * r - kb * b) / (1 - kr - kb), b], -1)
 
 
 def planes(frame: Frame) -> tuple[Array, Array]:
@@ -103,7 +105,7 @@ def canvas_rgb(frame: Frame, box: Letterbox, spec: InputSpec, resize: Resize) ->
         inner = resize(frame.pixels, box.inner)[..., ::-1]
     else:
         y, uv = (real(plane, box.inner) for plane in planes(frame))
-        inner = rgb_of(y, uv[..., 0], uv[..., 1], frame.yuv_range).clip(0, 255)
+        inner = rgb_of(y, uv[..., 0], uv[..., 1], frame.yuv_range, frame.yuv_matrix).clip(0, 255)
     canvas = np.full((*spec.size, 3), spec.pad_value, inner.dtype)
     canvas[box.pad_y : box.pad_y + inner_h, box.pad_x : box.pad_x + inner_w] = inner
     return canvas
@@ -142,7 +144,8 @@ def frames(draw: Any, formats: tuple[str, ...] = FORMATS) -> Frame:
         width = (width + 1) // 2 * 2
     if kind == "nv12":
         height = (height + 1) // 2 * 2
-    return frame_of(kind, height, width, draw(st.integers(0, 9)), draw(ranges))
+    frame = frame_of(kind, height, width, draw(st.integers(0, 9)), draw(ranges))
+    return replace(frame, yuv_matrix=draw(st.sampled_from(["bt601", "bt709"])))
 
 
 def frame_of(kind: Any, height: int, width: int, seed: int = 0, yuv_range: Any = "video") -> Frame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_nothing_is_written_beside_the_tensor(
     untouched = raw_source.copy()
     filled = np.full(expected.shape, 0, expected.dtype)
     target, raw_target = guarded(filled, shift * expected.itemsize)
-    moved = Frame(source, format=frame.format, yuv_range=frame.yuv_range)
+    moved = replace(frame, pixels=source)
     box = Letterbox.fit(frame.width_px, frame.height_px, spec.size, spec.letterbox)
     preprocess._engine.run(moved, box, target)
     assert target.tobytes() == expected.tobytes()
