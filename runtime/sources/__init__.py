@@ -16,6 +16,7 @@ SOURCES = {
     "synthetic": "runtime.sources.synthetic:Synthetic",
     "stream": "runtime.sources.video:Stream",
     "device": "runtime.sources.device:Device",
+    "mipi": "runtime.sources.hobot_vio:Mipi",
     "images": "runtime.sources.images:Images",
     "video": "runtime.sources.video:VideoFile",
 }
@@ -26,12 +27,14 @@ def kind_of(url: str) -> str:
     scheme = re.match(r"([a-z0-9]+)://", url)
     if url.startswith("synthetic:"):
         return "synthetic"
+    if url.startswith("mipi:"):
+        return "mipi"
     if scheme:
         if scheme[1] in {"rtsp", "rtsps", "http", "https", "rtmp", "udp"}:
             return "stream"
         raise SourceError(
-            f"{masked(url)}: expected rtsp://, http(s)://, rtmp://, udp://, synthetic:, a device "
-            f"or a file, got the scheme {scheme[1]}://"
+            f"{masked(url)}: expected rtsp://, http(s)://, rtmp://, udp://, synthetic:, mipi:, a "
+            f"device or a file, got the scheme {scheme[1]}://"
         )
     if url.isdecimal() or url.startswith(("/dev/video", "/dev/v4l/")):
         return "device"

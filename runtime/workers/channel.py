@@ -7,7 +7,10 @@ checked like any input from outside.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import select
+import signal
 import socket
 from typing import Any
 
@@ -62,6 +65,13 @@ class Channel:
             return msgpack.unpackb(payload), fds
         except Exception as error:  # msgpack raises a dozen kinds
             raise ValueError(f"expected a msgpack message, got: {error}") from None
+
+    def end_with(self) -> None:
+        """Let the kernel terminate this process when the other end closes or sends something."""
+        fd = self.socket.fileno()
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
     def close(self) -> None:
         """Close this end; the other sees the end of file."""

@@ -7,7 +7,6 @@ vendor code hangs or holds the GIL: the kernel sends SIGIO, whose default action
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import signal
@@ -43,7 +42,7 @@ def main() -> None:
     received = control.receive()
     if received is None:
         return
-    _end_with(control.socket.fileno())
+    control.end_with()
     try:
         detectors, outcome = _load(received[0], len(lanes) // LANES)
     except NpudError as error:
@@ -67,13 +66,6 @@ def _load(settings: dict[str, Any], contexts: int) -> tuple[list[Detector], Outc
         detector.detect(Frame(WARM_UP))  # the first is slow, and its failure is the model's
     outcome = canary.watch(detectors, model)
     return [lane for one in detectors for lane in (one, one.partner())], outcome
-
-
-def _end_with(fd: int) -> None:
-    """Let the kernel terminate this process when the other end of a socket is closed."""
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _serve(lane: Channel, detector: Detector) -> None:
