@@ -9,6 +9,7 @@ NpudError
 │   └── EndOfStream      a finite source has been read to its end
 ├── PublishError         the endpoint cannot be bound or written
 ├── RecordError          a recording cannot be written or read
+├── ControlError         the control socket cannot be made or reached, or it refuses
 └── SubscribeError       the endpoint cannot be reached, or what comes is not npud's
     └── HeartbeatLost    nothing has come for longer than the heartbeat timeout
 """
@@ -50,6 +51,10 @@ class PublishError(NpudError):
 
 class RecordError(NpudError):
     """A recording cannot be written, or is none; the message names the file."""
+
+
+class ControlError(NpudError):
+    """The control socket cannot be made or reached, or the daemon refuses what was asked."""
 
 
 class SubscribeError(NpudError):

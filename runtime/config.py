@@ -236,6 +236,45 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 200
 
 
+class Control(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[control]: the socket that `npud status` and `npud record --last` talk to."""
+
+    socket: Annotated[
+        str | None,
+        Meta(
+            description='path of the socket, "" for none; default: beside an ipc:// endpoint, '
+            "PATH.control; none for tcp://"
+        ),
+    ] = None
+    mode: Annotated[
+        str,
+        Meta(pattern="^0[0-7]{3}$", description="its permissions: who may write to it may ask"),
+    ] = "0600"
+    group: Annotated[str, Meta(description='its group, with mode = "0660"')] = ""
+
+
+class Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[record]: the last seconds, kept in memory and written when something goes wrong."""
+
+    enabled: Annotated[
+        bool, Meta(description="keep frames, raw outputs and detections of the last seconds")
+    ] = False
+    seconds: Annotated[float, Meta(gt=0, le=3600, description="how many of them, at most")] = 10.0
+    max_mib: Annotated[
+        int, Meta(ge=8, le=65536, description="memory for them, at most: then fewer seconds")
+    ] = 64
+    folder: Annotated[str, Meta(description="where recordings are written")] = (
+        "/var/lib/npud/recordings"
+    )
+    keep: Annotated[int, Meta(ge=1, le=10_000, description="older ones there are removed")] = 5
+    frames: Annotated[
+        Literal["jpeg", "raw", "none"], Meta(description="pictures: packed, as they came, or none")
+    ] = "jpeg"
+    on_alarm: Annotated[
+        bool, Meta(description="write them when a camera's state becomes degraded")
+    ] = True
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -243,9 +282,17 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     backend: Backend = Backend()
     camera: dict[str, Camera] = {}
     publish: Publish = Publish()
+    control: Control = Control()
+    record: Record = Record()
 
 
-SECTIONS: dict[str, type[msgspec.Struct]] = {"model": Model, "backend": Backend, "publish": Publish}
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "model": Model,
+    "backend": Backend,
+    "publish": Publish,
+    "control": Control,
+    "record": Record,
+}
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:
@@ -290,6 +337,8 @@ def document() -> str:
         ("[backend.simulate]", Simulate),
         ("[camera.NAME]", Camera),
         ("[publish]", Publish),
+        ("[control]", Control),
+        ("[record]", Record),
         ("The manifest: MODEL.toml", Manifest),
         ("The manifest's [conversion]", Conversion),
         ("The manifest's [calibration]", Calibration),

@@ -31,6 +31,7 @@ from runtime.models.manifest import Manifest
 from runtime.preprocess import InputSpec, Letterbox, Preprocessor
 from runtime.recording.setup import Setup, tensors_json
 from runtime.scenes import Street
+from runtime.workers.state import WorkerState
 
 NV12_PAD = 127  # what D-Robotics' model zoo pads with (it says grey, and gets blue)
 CANARY = (2, (1280, 720))  # seed and size of the generated street that a mute model is shown
@@ -216,6 +217,10 @@ class Detector:
     def doubt(self) -> str:
         """Why its detections are not to be trusted, or ""."""
         return self.doubts
+
+    def worker(self) -> WorkerState | None:
+        """The process that does the work: this one."""
+        return None
 
     def close(self) -> None:
         """Free the model."""

@@ -26,6 +26,7 @@ from runtime.recording.recorder import Recorder
 from runtime.recording.setup import Setup
 from runtime.stats import CameraStats
 from runtime.thermal import temperatures_c
+from runtime.workers.state import WorkerState
 
 log = logging.getLogger("npud")
 SPARE_SLOTS = 3  # per camera: one is written, one waits in the mailbox, one for a second reader
@@ -64,6 +65,10 @@ class AnyDetector(Protocol):
 
     def doubt(self) -> str:
         """Why its detections are not to be trusted, or ""."""
+        ...
+
+    def worker(self) -> WorkerState | None:
+        """The process that does the work, where that is another one."""
         ...
 
     @property
@@ -182,39 +187,47 @@ class Pipeline:
             camera.capture.close()
         self.publish_status()
 
-    def publish_status(self) -> None:
-        """Publish `status/<camera>` for every camera."""
+    def publish_status(self) -> list[StatusMessage]:
+        """Publish `status/<camera>` for every camera; returns what was published."""
+        statuses = self.statuses()
+        for status in statuses:
+            self._publisher.send(status)
+            self._cameras[status.camera].status_seq += 1
+        return statuses
+
+    def statuses(self) -> list[StatusMessage]:
+        """How every camera is doing."""
         temperatures = temperatures_c()
-        files = self._detectors[0].files
         problems = [detector.problem() for detector in self._detectors]
         doubts = [doubt for detector in self._detectors if (doubt := detector.doubt())]
         trouble = problems[0] if all(problems) else doubts[0] if doubts else ""
-        for camera in self._cameras.values():
-            stats = camera.stats
-            state, reason = stats.state(trouble)
-            self._publisher.send(
-                StatusMessage(
-                    camera=camera.name,
-                    session=self._session,
-                    seq=camera.status_seq,
-                    published_ns=time.time_ns(),
-                    state=state,
-                    reason=reason,
-                    labels=files.labels,
-                    model=files.name,
-                    manifest=files.manifest_digest,
-                    width=stats.width,
-                    height=stats.height,
-                    fps=stats.fps(),
-                    captured=stats.captured,
-                    published=stats.published,
-                    dropped=stats.dropped,
-                    latency_us=stats.latency_us(),
-                    timing_us=stats.timing_us(),
-                    temperatures_c=temperatures,
-                )
-            )
-            camera.status_seq += 1
+        return [self._status(camera, trouble, temperatures) for camera in self._cameras.values()]
+
+    def _status(
+        self, camera: _Camera, trouble: str, temperatures: Mapping[str, float]
+    ) -> StatusMessage:
+        files, stats = self._detectors[0].files, camera.stats
+        state, reason = stats.state(trouble)
+        return StatusMessage(
+            camera=camera.name,
+            session=self._session,
+            seq=camera.status_seq,
+            published_ns=time.time_ns(),
+            state=state,
+            reason=reason,
+            labels=files.labels,
+            model=files.name,
+            manifest=files.manifest_digest,
+            width=stats.width,
+            height=stats.height,
+            fps=stats.fps(),
+            captured=stats.captured,
+            published=stats.published,
+            dropped=stats.dropped,
+            latency_us=stats.latency_us(),
+            timing_us=stats.timing_us(),
+            temperatures_c=temperatures,
+        )
 
     def _thread(self, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:

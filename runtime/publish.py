@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import os
 import re
 import shutil
-import socket
 import threading
 from pathlib import Path
-from typing import IO
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -19,6 +16,7 @@ from npud.endpoints import endpoint_problem
 from npud.errors import ConfigError, NpudError, PublishError
 from npud.messages import Message
 from npud.wire import encode
+from runtime.claim import Claim, Occupied
 from runtime.config import Publish
 from runtime.curve import secure
 
@@ -30,7 +28,7 @@ class Publisher:
 
     def __init__(self, settings: Publish) -> None:
         self.endpoint = settings.endpoint
-        self._guard = _claim(settings)
+        self._claim = _claim(settings)
         self._lock = threading.Lock()
         self._context = zmq.Context()
         self._gate: ThreadAuthenticator | None = None
@@ -62,12 +60,8 @@ class Publisher:
             self._gate.stop()
             self._gate = None
         self._context.term()
-        if self._guard:
-            lock = Path(self._guard.name)
-            lock.with_suffix("").unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
-            self._guard.close()
-            self._guard = None
+        if self._claim:
+            self._claim.release()
 
 
 class Silence:
@@ -101,7 +95,7 @@ def _bind(socket: zmq.Socket[bytes], settings: Publish) -> None:
         raise PublishError(f"publish.group: {path}: {error.strerror or error}") from None
 
 
-def _claim(settings: Publish) -> IO[str] | None:
+def _claim(settings: Publish) -> Claim | None:
     """Check the endpoint; for ipc://, hold a lock file beside the socket as long as it is bound.
 
     libzmq would silently take a Unix socket away from another process that listens on it.
@@ -114,48 +108,13 @@ def _claim(settings: Publish) -> IO[str] | None:
         _check_tcp(settings, address)
     if scheme == "tcp" or address.startswith("@"):  # the kernel lets nobody else bind these
         return None
-    path = Path(address)
-    guard = _lock(endpoint, path.with_name(path.name + ".lock"))
-    problem = ""
-    if path.exists() and not path.is_socket():  # libzmq would remove it
-        problem = f"{KEY}: {endpoint}: {path} exists and is not a socket"
-    elif _answers(path):
-        problem = _in_use(endpoint)
-    if problem:
-        Path(guard.name).unlink()
-        guard.close()
-        raise PublishError(problem)
-    return guard
-
-
-def _lock(endpoint: str, path: Path) -> IO[str]:
-    """Hold a lock on a file until it is closed or the process dies, however it dies."""
-    while True:
-        try:
-            path.parent.mkdir(exist_ok=True)
-            guard = path.open("a")
-        except OSError as error:
-            raise PublishError(_denied(endpoint, error)) from None
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino == os.fstat(guard.fileno()).st_ino:
-                return guard
-        except FileNotFoundError:
-            pass  # another npud ended just now and removed the file: take a new one
-        except OSError:
-            guard.close()
-            raise PublishError(_in_use(endpoint)) from None
-        guard.close()
-
-
-def _answers(path: Path) -> bool:
-    """Tell whether some process listens on a Unix socket; a stale one refuses."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+    try:
+        return Claim(Path(address))
+    except Occupied as error:
+        foreign = f"{KEY}: {endpoint}: {address} exists and is not a socket"
+        raise PublishError(foreign if error.foreign else _in_use(endpoint)) from None
+    except OSError as error:
+        raise PublishError(_denied(endpoint, error)) from None
 
 
 def _check_tcp(settings: Publish, address: str) -> None:

@@ -14,9 +14,13 @@ from types import FrameType
 from npud.errors import SourceError
 from runtime.config import Camera, Config
 from runtime.contexts import isolated, open_detectors
+from runtime.control.commands import Daemon
+from runtime.control.place import socket_path
+from runtime.control.server import ControlServer
 from runtime.detector import read_model
 from runtime.pipeline import Pipeline
 from runtime.publish import Publisher, Silence
+from runtime.recording.backlog import Backlog
 from runtime.recording.recorder import Recorder
 
 log = logging.getLogger("npud")
@@ -46,6 +50,9 @@ def run(
         publisher = Silence() if silent else Publisher(settings.publish)
         stack.callback(publisher.close)
         detectors = open_detectors(files, settings.model, settings.backend, stack)
+        backlog = Backlog(settings.record) if settings.record.enabled and not recorder else None
+        if backlog:
+            stack.callback(backlog.close)
         pipeline = Pipeline(
             cameras,
             detectors,
@@ -53,14 +60,16 @@ def run(
             settings.publish,
             every_frame=every_frame,
             shared_frames=isolated(settings.backend, files),
-            recorder=recorder,
+            recorder=backlog.recorder if backlog else recorder,
         )
         pipeline.open(stop)
         stack.callback(pipeline.stop)
         pipeline.start()
         if not silent:
+            daemon = Daemon(pipeline, detectors, settings.publish.endpoint, backlog)
+            _listen(settings, daemon, stack)
             log.info("publishing %s on %s", ", ".join(cameras), settings.publish.endpoint)
-        _watch(pipeline, stop, recorder)
+        _watch(pipeline, stop, recorder, backlog)
     if pipeline.failure:
         raise pipeline.failure
     log.info("stopped after %d messages", pipeline.published())
@@ -69,7 +78,17 @@ def run(
         raise SourceError("; ".join(ends) + " (camera.NAME.loop = true or --loop starts it again)")
 
 
-def _watch(pipeline: Pipeline, stop: threading.Event, recorder: Recorder | None) -> None:
+def _listen(settings: Config, daemon: Daemon, stack: contextlib.ExitStack) -> None:
+    """Serve the control socket, where there is to be one."""
+    path = socket_path(settings.control, settings.publish.endpoint)
+    if path:
+        server = ControlServer(path, settings.control, daemon.commands())
+        stack.callback(server.close)
+
+
+def _watch(
+    pipeline: Pipeline, stop: threading.Event, recorder: Recorder | None, backlog: Backlog | None
+) -> None:
     """Publish the status once a second until there is a reason to end."""
     ticks = 0
     while pipeline.running() and not stop.wait(STATUS_S / 10):
@@ -77,7 +96,9 @@ def _watch(pipeline: Pipeline, stop: threading.Event, recorder: Recorder | None)
             stop.set()
         ticks += 1
         if ticks % 10 == 0:
-            pipeline.publish_status()
+            statuses = pipeline.publish_status()
+            if backlog:
+                backlog.watch(statuses)
 
 
 @contextlib.contextmanager

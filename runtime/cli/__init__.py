@@ -17,6 +17,7 @@ from runtime.lazy import load
 COMMANDS = {
     "run": "Run the daemon: cameras in, detections out.",
     "watch": "Watch what a running npud publishes, live.",
+    "status": "Ask a running daemon how it is doing.",
     "record": "Record frames, raw outputs and detections, or what a daemon has just seen.",
     "replay": "Decode a recording again, without its model.",
     "detect": "Detect objects in images, once.",

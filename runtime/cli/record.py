@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import click
 
 from npud.errors import RecordError
 from runtime import service
+from runtime.cli.asking import daemon_socket
 from runtime.cli.options import build, thresholds
 from runtime.cli.run import cameras_of
 from runtime.cli.sizes import DURATION, SIZE
+from runtime.control.client import ask
 from runtime.recording.file_sink import FileSink
 from runtime.recording.pictures import Frames
 from runtime.recording.recorder import Recorder
 
 LARGEST = "500MB"
+ANSWER_S = 90.0
 
 
 @click.command
@@ -51,8 +55,17 @@ LARGEST = "500MB"
 )
 @click.option("-f", "--force", is_flag=True, help="Replace FILE.")
 @click.option(
-    "-e", "--endpoint", help="Publish too, as npud run does.  [record: nothing is published]"
+    "-e",
+    "--endpoint",
+    help="Publish too, as npud run does [not published]; with --last, where the daemon publishes.",
 )
+@click.option(
+    "--last",
+    type=DURATION,
+    metavar="TIME",
+    help="Write what a running daemon keeps in memory of the last TIME, such as 10s.",
+)
+@click.option("--socket", type=click.Path(path_type=Path), help="The daemon's control socket.")
 @thresholds
 def command(
     out: Path | None,
@@ -66,6 +79,8 @@ def command(
     every_frame: bool,
     force: bool,
     endpoint: str | None,
+    last: float | None,
+    socket: Path | None,
     **model_options: Any,
 ) -> None:
     """Record frames, raw outputs and detections into an MCAP file.
@@ -77,9 +92,13 @@ def command(
     Examples:
       npud record --config /etc/npud/config.toml --duration 60s --out gate.mcap
       npud record --model yolov8n.onnx --source clip.mp4 --every-frame --out clip.mcap
+      npud record --last 10s
     """
+    if last is not None:
+        _write_last(daemon_socket(path, endpoint, socket), last, out, force)
+        return
     if out is None:
-        raise click.UsageError("expected --out FILE")
+        raise click.UsageError("expected --out FILE, or --last TIME to ask a running npud")
     settings = build(
         path,
         {
@@ -107,3 +126,17 @@ def command(
         f"{out}  {recorder.recorded} frames{dropped}  {out.stat().st_size / 1e6:.1f} MB  "
         f"{time.monotonic() - begun:.1f} s{ended}"
     )
+
+
+def _write_last(daemon: Path, seconds: float, out: Path | None, force: bool) -> None:
+    """Have a daemon write a file in its folder, and copy it."""
+    if out and out.exists() and not force:
+        raise RecordError(f"{out}: exists; choose another name, or --force")
+    made = ask(daemon, "record", ANSWER_S, seconds=seconds)
+    path = Path(str(made.get("path")))
+    if out:
+        try:
+            shutil.copyfile(path, out)
+        except OSError as error:
+            raise RecordError(f"{error.filename}: {error.strerror}; it is in {path}") from None
+    click.echo(f"{out or path}  {made.get('frames')} frames  {int(made['bytes']) / 1e6:.1f} MB")

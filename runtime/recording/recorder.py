@@ -118,7 +118,8 @@ class Recorder:
         self._thread.join()
 
     def _fits(self, size: int) -> bool:
-        return not self._queued or self._queued + size <= self._limit
+        room = self._queued + size <= self._limit
+        return room or (self._lossless and not self._queued)
 
     def _job(
         self, frame: Frame, seen: Observation, setup: Setup, message: DetectionsMessage

@@ -19,6 +19,7 @@ from runtime.recording.setup import Setup
 from runtime.workers.channel import Channel, Closed
 from runtime.workers.outputs import Outputs
 from runtime.workers.process import WorkerProcess, error_of, remaining
+from runtime.workers.state import WorkerState
 from runtime.workers.supervisor import Supervisor, stopped
 from runtime.workers.turn import Turn
 
@@ -65,6 +66,10 @@ class RemoteDetector:
     def doubt(self) -> str:
         """Why detections are not to be trusted, or ""."""
         return self._supervisor.doubt()
+
+    def worker(self) -> WorkerState:
+        """The process that does the work; all lanes of it tell the same."""
+        return self._supervisor.state()
 
     @property
     def setup(self) -> Setup:

@@ -11,6 +11,7 @@ from typing import Any
 
 from npud.errors import InferenceError, NpudError
 from runtime.workers.process import WorkerProcess
+from runtime.workers.state import WorkerState
 
 log = logging.getLogger("npud")
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # before the first, second, … restart in a row
@@ -115,6 +116,14 @@ class Supervisor:
         """Why the worker's detections are not to be trusted, or ""."""
         with self._changed:
             return self._current.golden.doubt if self._current else ""
+
+    def state(self) -> WorkerState:
+        """The worker that runs now, and how often it was replaced."""
+        problem = self.problem()
+        with self._changed:
+            worker = self._current
+            pid, rss_mib = (worker.pid, worker.rss_kib // 1024) if worker else (0, 0)
+            return WorkerState(pid, self.restarts, self._contexts, rss_mib, problem)
 
     def close(self) -> None:
         """End the worker and the supervision."""
