@@ -25,6 +25,11 @@ class ReplayBackend:
         self._frames: tuple[NDArray[Any], ...] | None = recorded.frames
         self._next = itertools.count()  # shared by duplicates: together they play one recording
 
+    @property
+    def frames(self) -> int:
+        """How many frames the recording has."""
+        return len(self._frames[0]) if self._frames else 0
+
     @classmethod
     def probe(cls) -> str:
         """Say what it is: a recording needs nothing."""
@@ -37,6 +42,10 @@ class ReplayBackend:
         check_inputs(self._path, self.inputs, tensors)
         frame = next(self._next) % len(self._frames[0])
         return [array[frame] for array in self._frames]
+
+    def seek(self, frame: int) -> None:
+        """Play from this frame on, counted from 0; loading a model may have shown it some."""
+        self._next = itertools.count(frame)
 
     def duplicate(self, core: int | None = None) -> ReplayBackend:
         """Share the recording and the place in it."""

@@ -1,0 +1,123 @@
+"""Plots by matplotlib, as PNG, or as SVG in the colours of the page it is on."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npud.errors import BackendUnavailable, ConfigError
+from runtime.accuracy.compare import Comparison
+
+# Drawn in these; in an SVG on a page each is the page's CSS variable, so that it can go dark.
+INK, PAPER, FIRST, SECOND, FAINT = "#1b1f24", "#fdfdfe", "#2a6fb0", "#c4572e", "#c9ced6"
+VARIABLES = {INK: "--ink", PAPER: "--paper", FIRST: "--first", SECOND: "--second", FAINT: "--faint"}
+BINS = 41
+
+
+def figure(width: float = 5.2, height: float = 3.6) -> tuple[Any, Any]:
+    """An empty figure with one plot, in inches; raises BackendUnavailable without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"expected matplotlib, got: {error}; remedy: pip install 'npud[workbench]'"
+        ) from None
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its fonts
+    drawing = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
+    axes = drawing.add_subplot()
+    axes.set_facecolor(PAPER)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, length=3)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.title.set_color(INK)
+    return drawing, axes
+
+
+def as_svg(drawing: Any) -> str:
+    """The figure as an <svg> element, with the page's colours; the same bytes each time."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "npud"}):
+        drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, variable in VARIABLES.items():
+        text = re.sub(colour, f"var({variable})", text, flags=re.IGNORECASE)
+    return text
+
+
+def write_png(drawing: Any, path: Path) -> None:
+    """Write a picture; raises ConfigError where that is not possible."""
+    try:
+        drawing.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot write a plot: {error}") from None
+
+
+def score_pairs(result: Comparison) -> Any:
+    """Scores of matched detections against each other; lost and extra ones on the axes."""
+    drawing, axes = figure()
+    lost, extra = result.all("lost"), result.all("extra")
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
+    axes.scatter(result.all("score_a"), result.all("score_b"), s=12, color=FIRST, label="matched")
+    axes.scatter(lost, np.zeros_like(lost), s=14, marker="x", color=SECOND, label="lost")
+    axes.scatter(np.zeros_like(extra), extra, s=14, marker="+", color=SECOND, label="extra")
+    axes.set(xlabel="score of A", ylabel="score of B", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    _legend(axes)
+    return drawing
+
+
+def score_shifts(result: Comparison) -> Any:
+    """Histogram of score of B less score of A."""
+    drawing, axes = figure()
+    shifts = result.shifts
+    reach = max(0.01, float(np.abs(shifts).max(initial=0)))
+    axes.hist(shifts, bins=np.linspace(-reach, reach, BINS), color=FIRST)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    if len(shifts):
+        axes.axvline(shifts.mean(), color=SECOND, linewidth=1.5, label=f"mean {shifts.mean():+.4f}")
+        _legend(axes)
+    axes.set(xlabel="score of B − score of A", ylabel="matched detections")
+    return drawing
+
+
+def output_agreement(result: Comparison) -> Any:
+    """Cosine and share of mismatched elements of each output."""
+    tallies = result.tallies[::-1]
+    drawing, axes = figure(height=0.9 + 0.34 * len(tallies))
+    rows = np.arange(len(tallies))
+    cosines = [max(0.0, tally.cosine) for tally in tallies]
+    axes.barh(rows + 0.18, cosines, 0.32, color=FIRST, label="cosine")
+    shares = [tally.mismatched_share for tally in tallies]
+    axes.barh(rows - 0.18, shares, 0.32, color=SECOND, label="mismatched elements")
+    axes.set_yticks(rows, [tally.what for tally in tallies])
+    axes.set(xlim=(0, 1))
+    _legend(axes, loc="upper center", bbox_to_anchor=(0.4, -0.12 - 0.3 / len(tallies)), ncols=2)
+    return drawing
+
+
+def bars(labels: Sequence[str], values: Sequence[float], title: str) -> Any:
+    """Horizontal bars in 0..1, the first on top."""
+    drawing, axes = figure(height=0.8 + 0.2 * len(labels))
+    rows = np.arange(len(labels))[::-1]
+    axes.barh(rows, values, 0.7, color=FIRST)
+    axes.set_yticks(rows, labels)
+    axes.set(xlim=(0, 1), ylim=(-0.6, len(labels) - 0.4), xlabel=title)
+    return drawing
+
+
+def _legend(axes: Any, **where: Any) -> None:
+    legend = axes.legend(frameon=False, fontsize=9, **where)
+    for text in legend.get_texts():
+        text.set_color(INK)
