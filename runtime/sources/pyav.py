@@ -18,6 +18,9 @@ from runtime.sources.base import SourceOptions, check_size, masked
 
 DRIFT = 1e-3  # a sender's clock may run so much slower than ours
 JUMP_S = 2.0  # later than this, the sender has begun to count anew
+# Over TCP no packet is lost; a server that has only UDP is asked for that next.  FFmpeg would look
+# at 20 frames and more before it gives the first: those would be as old when they are given.
+RTSP = {"rtsp_flags": "prefer_tcp", "fpsprobesize": "0", "analyzeduration": "500000"}
 BT709, FULL = 1, 2  # AVCOL_SPC_BT709, AVCOL_RANGE_JPEG
 
 
@@ -33,8 +36,7 @@ class Reader:
         self._clock, self._begin = Clock(), time.monotonic()
         self._ready: deque[Any] = deque()
         timeout = (options.timeout_s, options.timeout_s) if live else None
-        # over TCP no packet is lost; a server that has only UDP is asked for that next
-        rtsp = {"rtsp_flags": "prefer_tcp"} if url.startswith(("rtsp:", "rtsps:")) else {}
+        rtsp = RTSP if url.startswith(("rtsp:", "rtsps:")) else {}
         try:
             self._container = av.open(url, timeout=timeout, options=rtsp)
         except (av.FFmpegError, OSError, ValueError) as error:
