@@ -14,14 +14,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.accuracy import coco_map, detect
+from npud.detections import Detections
+from runtime.accuracy.matching import match
 from runtime.backends import open_backend
 from runtime.backends.base import BackendOptions
 from runtime.simulate.options import Simulate
 
+THRESHOLD = 0.25
+Results = list[dict[str, Any]]
 SCORES = 4  # first row of the class scores in [1, 4+C, N]
 SHARED_SCALE = 2.512  # of [1,84,8400] in int8, 0 to 640, as the vendor's toolchain chose it
 
@@ -38,12 +43,13 @@ def main() -> None:
         grids = folder / "logits.toml"
         measure = [sys.executable, "-m", "runtime.simulate.measure", str(cpu), str(coco / "images")]
         grids.write_bytes(subprocess.run(measure, check=True, capture_output=True).stdout)
-        base = None
-        print(f"{'numerics':<58}{'mAP50-95':>9}{'difference':>12}")
+        base: Results = []
+        print(f"{'numerics':<58}{'mAP50-95':>9}{'found':>12}{'extra':>7}{'score':>9}{'levels':>8}")
         for title, path, simulate in settings(model, cpu, npu, rknn, grids):
-            value = measured(path, simulate, coco, folder / "config.toml")
-            base = value if base is None else base
-            print(f"{title:<58}{value:>9.4f}{value - base:>+12.4f}", flush=True)
+            results = measured(path, simulate, coco, folder / "config.toml")
+            base = base or results
+            value = coco_map(coco / "instances.json", results)
+            print(f"{title:<58}{value:>9.4f}{compared(base, results)}", flush=True)
         print(f"{'one int8 output, boxes and scores: ' + concatenated(model, coco, folder)}")
 
 
@@ -67,11 +73,34 @@ def settings(
     yield "int8 probabilities", npu, {"outputs": "int8", "grids": str(rknn)}
 
 
-def measured(model: Path, simulate: dict[str, object], coco: Path, config: Path) -> float:
-    """MAP50-95 of a model with these numerics."""
+def measured(model: Path, simulate: dict[str, object], coco: Path, config: Path) -> Results:
+    """What a model finds with these numerics."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in simulate.items()]
     config.write_text("\n".join(["[backend.simulate]", *lines, ""]))
-    return coco_map(coco / "instances.json", detect(model, coco / "images", config))
+    return detect(model, coco / "images", config)
+
+
+def compared(base: Results, results: Results) -> str:
+    """Of `base` above 0.25: found again; others, mean score difference, distinct scores."""
+    found = total = extra = 0
+    differences: list[float] = []
+    levels: set[float] = set()
+    for first, second in zip(base, results):
+        a, b = above(first), above(second)
+        pairs = match(a, b)
+        found, total, extra = found + len(pairs), total + len(a), extra + len(pairs.only_b)
+        differences += np.abs(a.scores[pairs.a] - b.scores[pairs.b]).tolist()
+        levels |= set(b.scores.tolist())
+    share = f"{found} of {total}"
+    return f"{share:>12}{extra:>7}{np.mean(differences):>9.1e}{len(levels):>8}"
+
+
+def above(result: dict[str, Any]) -> Detections:
+    """The detections of a picture above the default threshold."""
+    kept = [one for one in result["detections"] if one["score"] >= THRESHOLD]
+    boxes = np.array([one["box"] for one in kept], np.float32).reshape(-1, 4)
+    scores = np.array([one["score"] for one in kept], np.float32)
+    return Detections(boxes, scores, np.array([one["class_id"] for one in kept], np.int32))
 
 
 def concatenated(model: Path, coco: Path, folder: Path) -> str:

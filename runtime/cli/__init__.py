@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": "Cut a model's post-processing off, for the NPU.",
     "eval": "Measure how right a model is, on labelled pictures.",
     "compare": "Compare two models: outputs, and what they find.",
+    "calib": "Check a calibration set, and choose a diverse part of it.",
     "inspect": "Show what a model file says about itself, and what is wrong.",
     "manifest": "Draft the manifest of a model, and make its golden sample.",
     "verify": "Run a model on its golden sample: is it what was converted?",

@@ -36,7 +36,7 @@ def as_text(path: Path, subject: Subject, findings: list[Finding]) -> str:
         [line for spec in info.inputs for line in _input(spec, info)],
         _outputs(info),
         _head(subject),
-        _findings(findings),
+        findings_text(findings),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -155,7 +155,7 @@ def _roles(level: Level, names: list[str]) -> str:
     return ", ".join(f"{ROLES[role]} {names[index]}" for role, index in roles.items())
 
 
-def _findings(findings: list[Finding]) -> list[str]:
+def findings_text(findings: list[Finding]) -> list[str]:
     lines = []
     for finding in findings:
         first, *rest = textwrap.wrap(printable(finding.text), WIDTH - INDENT) or [""]
