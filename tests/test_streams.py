@@ -102,9 +102,9 @@ def test_nv12_and_bgr_are_the_same_picture(
         assert (frame.yuv_range, frame.yuv_matrix) == (full, matrix)
         assert np.array_equal(bgr.pixels, expected.pixels)
         off = np.abs(frame.bgr().astype(int) - expected.pixels).reshape(4, 16, 6, 16, 3)
-        assert (
-            off[:, 4:12, :, 4:12].max() <= 2
-        )  # edges: chroma is interpolated here, repeated there
+        # not at the edges, where chroma is interpolated here and repeated there; OpenCV's tables
+        # (swscale) are not exact
+        assert off[:, 4:12, :, 4:12].max() <= 3
 
 
 def test_other_layouts_are_bgr_unless_nv12_is_asked(tmp_path: Path) -> None:
