@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from npud.errors import ModelError
+from runtime import models
 from runtime.config import Input
 from runtime.detector import Detector
 from runtime.golden import canary
@@ -225,6 +226,27 @@ def test_a_dead_model_can_have_higher_cosines_than_the_healthy_one(
     higher = [a.key for a, b in pairs if a.cosine > b.cosine]
     assert len(higher) >= 5, [(str(a.key), a.cosine, b.cosine) for a, b in pairs]
     assert dead.figures.least_cosine > healthy.figures.least_cosine
+
+
+@pytest.mark.shared
+def test_the_real_rknn_is_healthy_beside_the_uncut_float_model(
+    shared: Path, tmp_path: Path
+) -> None:
+    """A dfl head of int8 probabilities, and a flat float one: other tensors, the same objects."""
+    path = shared / "models" / "rknn" / "yolov8n_rk3588_i8.rknn"
+    arrays = np.load(f"{path}.sim_bus.npz")
+    names = [spec.name for spec in models.describe(path).outputs]
+    outputs = [(name, arrays[f"arr_{number}"]) for number, name in enumerate(names)]
+    one = recorded(tmp_path / "a.npz", outputs, "nchw", 'activation = "probabilities"\n')
+    sample = make(
+        detector(shared / "models" / "yolov8n.onnx"), read_image(shared / "data" / "bus.jpg")
+    )
+    verdict = verdict_of(one, sample)
+    assert verdict.level == "ok"
+    assert verdict.figures.matched == verdict.figures.reference == 5
+    known = {str(output.key): output.cosine for output in verdict.figures.outputs}
+    assert min(known[f"cls_{stride}"] for stride in (8, 16, 32)) > 0.97
+    assert [known[f"box_{stride}"] for stride in (8, 16, 32)] == [None] * 3
 
 
 @pytest.mark.shared
