@@ -10,6 +10,7 @@ import click
 
 from npud.errors import SourceError
 from runtime.accuracy.records import record_of
+from runtime.cli.options import backend as backend_option
 from runtime.cli.options import build, thresholds
 from runtime.cli.result import as_text
 from runtime.detector import Detector, read_model
@@ -29,11 +30,13 @@ from runtime.sources.images import list_images, read_image, write_image
     metavar="DIR",
     help="Write the pictures with the boxes drawn into them.",
 )
+@backend_option
 @thresholds
 def command(
     model: str,
     images: tuple[str, ...],
     path: Path | None,
+    backend: str | None,
     as_json: bool,
     save: Path | None,
     **model_options: Any,
@@ -47,9 +50,10 @@ def command(
     Example:
       npud detect yolov8n.onnx bus.jpg --save out
     """
-    settings = build(path, {"model": {"path": model, **model_options}})
-    if model == "bundled":
-        settings = build(path, {"model": model_options})
+    named = None if model == "bundled" else model
+    settings = build(
+        path, {"model": {"path": named, **model_options}, "backend": {"name": backend}}
+    )
     detector = Detector(read_model(settings.model), settings.model, settings.backend)
     results: list[dict[str, Any]] = []
     failures: list[str] = []

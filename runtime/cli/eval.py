@@ -20,6 +20,7 @@ from runtime.accuracy.evaluate import (
 from runtime.accuracy.log import Log
 from runtime.accuracy.metrics import figures_of
 from runtime.cli._eval import progress, render
+from runtime.cli.options import backend as backend_option
 from runtime.cli.options import build, thresholds
 from runtime.detector import Detector, read_model
 
@@ -40,7 +41,7 @@ INTERRUPTED = 130
 @click.option("--classes", default="", help="Only these, e.g. person,car.  [all]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N pictures.")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="TOML configuration.")
-@click.option("--backend", help="What runs the model; see backend.name.  [auto]")
+@backend_option
 @click.option(
     "--log",
     "log_path",

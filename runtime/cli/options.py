@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from runtime import config
+from runtime.backends import BACKENDS
 from runtime.config import Config
 from runtime.validate import load_toml
 
@@ -41,6 +42,16 @@ def thresholds(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def backend(function: F) -> F:
+    """Add --backend, which overrides the config's backend.name."""
+    option = click.option(
+        "--backend",
+        metavar="NAME",
+        help=f"What runs the model: auto, {', '.join(BACKENDS)}, or module:Class.  [auto]",
+    )
+    return option(function)
 
 
 def build(path: Path | None, tables: dict[str, dict[str, Any]]) -> Config:

@@ -11,6 +11,7 @@ import click
 
 from npud.errors import ModelError
 from runtime.cli._verify import as_text
+from runtime.cli.options import backend as backend_option
 from runtime.cli.options import build
 from runtime.detector import Detector, read_model
 from runtime.golden import canary, reference
@@ -34,8 +35,15 @@ from runtime.models.manifest import Golden
     "manifest's.  May be given several times.",
 )
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="TOML configuration.")
+@backend_option
 @click.option("--json", "json_wanted", is_flag=True, help="Everything, as one JSON object.")
-def command(model: str, samples: tuple[Path, ...], path: Path | None, json_wanted: bool) -> None:
+def command(
+    model: str,
+    samples: tuple[Path, ...],
+    path: Path | None,
+    backend: str | None,
+    json_wanted: bool,
+) -> None:
     """Run MODEL on its golden sample and say whether it finds what the float model found.
 
     MODEL is a model file with a manifest that has a [golden] table (npud manifest makes one), or
@@ -46,7 +54,8 @@ def command(model: str, samples: tuple[Path, ...], path: Path | None, json_wante
       npud verify yolo26n.rknn
       npud verify yolo26n.bin --golden bus.npz --golden night.npz --json
     """
-    settings = build(path, {"model": {"path": None if model == "bundled" else model}})
+    named = None if model == "bundled" else model
+    settings = build(path, {"model": {"path": named}, "backend": {"name": backend}})
     files = read_model(settings.model)
     limits = files.manifest.golden or Golden(image="", reference="")
     references = _load(samples) if samples else {limits.reference: canary.sample_of(files)}
@@ -57,7 +66,7 @@ def command(model: str, samples: tuple[Path, ...], path: Path | None, json_wante
             for name, sample in references.items()
             if sample is not None
         }
-        backend = detector.backend.probe()
+        ran_on = detector.backend.probe()
     finally:
         detector.close()
     if not verdicts:
@@ -68,10 +77,10 @@ def command(model: str, samples: tuple[Path, ...], path: Path | None, json_wante
     if json_wanted:
         results = [_json(name, sample, verdict) for name, (sample, verdict) in verdicts.items()]
         healthy = all(result["level"] == "ok" for result in results)
-        page = {"model": files.name, "backend": backend, "healthy": healthy, "samples": results}
+        page = {"model": files.name, "backend": ran_on, "healthy": healthy, "samples": results}
         click.echo(json.dumps(page, indent=1, allow_nan=False))
     else:
-        click.echo(as_text(files.name, backend, limits, verdicts), nl=False)
+        click.echo(as_text(files.name, ran_on, limits, verdicts), nl=False)
     if not all(verdict.healthy for _, verdict in verdicts.values()):
         raise SystemExit(1)
 

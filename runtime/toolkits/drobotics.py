@@ -95,6 +95,7 @@ def toolkit() -> Toolkit:
         bare=(f"{NAME}==1.0.0", "dgdk==1.0.0", "dg-nn-toolkit==1.0.0"),
         check="horizon_tc_ui.hb_mapper",
         disk_gb=2.5,
+        target="rdkx5",
     )
 
 

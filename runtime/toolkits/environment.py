@@ -33,7 +33,8 @@ class Toolkit:
 
     pythons: versions that fit, best first; requirements: installed with what they need; bare:
     installed without, as their own lists ask for more than is used here; check: a module whose
-    import shows that it works; disk_gb: space it takes.
+    import shows that it works; disk_gb: space it takes; target: one that npud convert uses it for,
+    with the options that ask for this version.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Toolkit:
     bare: tuple[str, ...]
     check: str
     disk_gb: float
+    target: str
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -84,8 +86,7 @@ def find(toolkit: Toolkit) -> Environment:
         return environment
     raise BackendUnavailable(
         f"expected {toolkit} in {environment.folder}, got none; "
-        f"remedy: npud convert --install {toolkit.name}=={toolkit.version} "
-        f"(about {toolkit.disk_gb:g} GB)"
+        f"remedy: npud convert --target {toolkit.target} --install (about {toolkit.disk_gb:g} GB)"
     )
 
 

@@ -53,6 +53,7 @@ def toolkit(version: str = DEFAULT) -> Toolkit:
         bare=(f"{NAME}=={version}",),
         check="rknn.api",
         disk_gb=1.6,
+        target="rk3588" if version == DEFAULT else f"rk3588 --toolkit-version {version}",
     )
 
 

@@ -16,7 +16,7 @@ from runtime.toolkits.noise import last_line, reason
 from runtime.toolkits.process import SCRIPTS, Script
 from runtime.toolkits.scripts.channel import receive, send
 
-TOOLKIT = Toolkit("fake", "1", ("3.10",), (), (), "json", 0.0)
+TOOLKIT = Toolkit("fake", "1", ("3.10",), (), (), "json", 0.0, "rk1")
 FAKE = """
 import os, sys
 sys.path.insert(0, {scripts!r})

@@ -41,13 +41,18 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolkit:
     monkeypatch.setenv("NPUD_TOOLKITS", str(tmp_path / "toolkits"))
     monkeypatch.setattr(environment.platform, "machine", lambda: "x86_64")
     needs, bare = wheel(tmp_path, "helper"), wheel(tmp_path, "tinykit", "no-such-package-at-all==9")
-    return Toolkit("tinykit", "1.0", (THIS,), (needs,), (bare,), "tinykit", 0.001)
+    return Toolkit("tinykit", "1.0", (THIS,), (needs,), (bare,), "tinykit", 0.001, "rk1")
 
 
 def test_an_environment_is_made_once_and_found_again(tiny: Toolkit, tmp_path: Path) -> None:
     said: list[str] = []
+    folder = location(tiny)
+    folder.mkdir(parents=True)
+    (folder / MARKER).write_text("{}")  # as one that was interrupted leaves it
+    (folder / "half").write_text("a file of the last attempt")
     with pytest.raises(
-        BackendUnavailable, match=r"expected tinykit 1.0 in .*; remedy: npud convert --install"
+        BackendUnavailable,
+        match=r"expected tinykit 1.0 in .*; remedy: npud convert --target rk1 --install",
     ):
         find(tiny)
     made: list[environment.Environment] = []
@@ -61,7 +66,8 @@ def test_an_environment_is_made_once_and_found_again(tiny: Toolkit, tmp_path: Pa
         thread.join()
     assert len(made) == 2
     assert made[0] == made[1] == find(tiny)
-    assert made[0].folder == tmp_path / "toolkits" / "tinykit-1.0"
+    assert made[0].folder == folder == tmp_path / "toolkits" / "tinykit-1.0"
+    assert not (folder / "half").exists()
     assert sum("trying to import" in text for text in said) == 1  # the other one waited
     code = "import helper, tinykit, sys; print(sys.prefix)"
     ran = subprocess.run([made[0].python, "-c", code], capture_output=True, text=True, check=True)
@@ -72,15 +78,18 @@ def test_an_environment_is_made_once_and_found_again(tiny: Toolkit, tmp_path: Pa
         find(newer)
 
 
-def test_what_was_interrupted_is_made_anew(tiny: Toolkit) -> None:
-    folder = location(tiny)
-    broken = dataclasses.replace(tiny, requirements=("/no/such/wheel-1.0-py3-none-any.whl",))
-    with pytest.raises(
-        BackendUnavailable, match=r"tinykit 1.0: -m pip install failed with code 1: .*log: "
-    ):
-        ensure(broken, None, lambda text: None)
-    assert (folder / MARKER).read_text() == "{}"
-    assert ensure(tiny, None, lambda text: None).python.exists()
+def test_a_step_that_fails_is_told_with_its_log(tiny: Toolkit, tmp_path: Path) -> None:
+    made, log = environment.Environment(tiny, tmp_path), tmp_path / "log"
+    code = (
+        "print('first'); print('ERROR: No matching distribution found for x'); raise SystemExit(3)"
+    )
+    with pytest.raises(BackendUnavailable) as caught:
+        environment._run([sys.executable, "-c", code, "-"], made, log)
+    text = str(caught.value)
+    assert text.startswith("tinykit 1.0: -c ")
+    assert text.endswith(
+        f"failed with code 3: ERROR: No matching distribution found for x; log: {log}"
+    )
 
 
 def test_a_folder_of_the_users_is_not_touched(tiny: Toolkit) -> None:
