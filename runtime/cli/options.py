@@ -18,26 +18,36 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def thresholds(function: F) -> F:
     """Add --score, --iou and --max-det, which override the config's [model]."""
-    defaults = config.Model()
+    given = config.Model()
+    defaults = given.score_threshold, given.iou_threshold, given.max_detections
+    return _with_thresholds(function, *defaults)
+
+
+def recorded_thresholds(function: F) -> F:
+    """Add --score, --iou and --max-det, which replace those of a recording."""
+    return _with_thresholds(function, *("as recorded",) * 3)
+
+
+def _with_thresholds(function: F, score: object, iou: object, count: object) -> F:
     for option in (
         click.option(
             "--max-det",
             "max_detections",
             type=int,
-            help=f"At most this many detections per frame.  [{defaults.max_detections}]",
+            help=f"At most this many detections per frame.  [{count}]",
         ),
         click.option(
             "--iou",
             "iou_threshold",
             type=float,
             help="Drop boxes that overlap a better one of their class by more; "
-            f"1 means no NMS.  [{defaults.iou_threshold}]",
+            f"1 means no NMS.  [{iou}]",
         ),
         click.option(
             "--score",
             "score_threshold",
             type=float,
-            help=f"Drop detections below this score.  [{defaults.score_threshold}]",
+            help=f"Drop detections below this score.  [{score}]",
         ),
     ):
         function = option(function)

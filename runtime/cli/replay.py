@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import click
 import numpy as np
 
 from npud.errors import ConfigError, RecordError
-from npud.messages import FrameMessage
+from npud.messages import DetectionsMessage, FrameMessage, StatusMessage
 from runtime.accuracy.records import record_of
-from runtime.cli.options import build, thresholds
+from runtime.cli.options import build, recorded_thresholds
 from runtime.cli.result import as_text
 from runtime.detector import Timing
 from runtime.draw import draw
@@ -51,7 +52,7 @@ from runtime.sources.images import write_image
     metavar="FILE",
     help="Write the outputs as a recording for backend replay, a manifest beside it; no more.",
 )
-@thresholds
+@recorded_thresholds
 def command(
     file: Path,
     as_json: bool,
@@ -107,11 +108,12 @@ def command(
 
 
 class _Paced:
-    """Publishes what was recorded as it came."""
+    """Publishes what was recorded as it came, with a status once a second, which has the labels."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._ahead_ns: int | None = None
+        self._statuses: dict[str, StatusMessage] = {}
 
     def send(self, one: Replayed) -> None:
         """Send a frame's messages when it is time for them."""
@@ -119,6 +121,7 @@ class _Paced:
         if self._ahead_ns is None:
             self._ahead_ns = message.captured_ns - time.monotonic_ns()
         time.sleep(max(0, message.captured_ns - self._ahead_ns - time.monotonic_ns()) / 1e9)
+        self._tell(message)
         self._publisher.send(message)
         if one.recorded.picture and one.recorded.picture[0] == "foxglove.CompressedImage":
             self._publisher.send(
@@ -134,6 +137,33 @@ class _Paced:
                 )
             )
 
+    def end(self) -> None:
+        """Say that no more comes."""
+        for status in self._statuses.values():
+            reason = "the recording has ended"
+            self._publisher.send(
+                replace(status, seq=status.seq + 1, state="stopped", reason=reason)
+            )
+
+    def _tell(self, message: DetectionsMessage) -> None:
+        now_ns = time.time_ns()
+        last = self._statuses.get(message.camera)
+        if last and last.session == message.session and now_ns < last.published_ns + 10**9:
+            return
+        status = StatusMessage(
+            camera=message.camera,
+            session=message.session,
+            seq=last.seq + 1 if last else 0,
+            published_ns=now_ns,
+            state="ok",
+            labels=message.labels,
+            model=message.model,
+            width=message.width,
+            height=message.height,
+        )
+        self._statuses[message.camera] = status
+        self._publisher.send(status)
+
 
 @contextlib.contextmanager
 def _publisher(endpoint: str | None) -> Iterator[_Paced | None]:
@@ -141,8 +171,10 @@ def _publisher(endpoint: str | None) -> Iterator[_Paced | None]:
         yield None
         return
     publisher = Publisher(build(None, {"publish": {"endpoint": endpoint}}).publish)
+    paced = _Paced(publisher)
     try:
-        yield _Paced(publisher)
+        yield paced
+        paced.end()
     finally:
         publisher.close()
 

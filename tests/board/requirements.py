@@ -30,6 +30,7 @@ WHEELS = (
     "pytest>=8",
     "pytest-timeout>=2.3",
     "hypothesis>=6",
+    "mcap>=1.6",
 )
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{n}_aarch64" for n in (17, 26, 27, 28)))
 

@@ -21,6 +21,7 @@ from npud import DetectionsMessage
 from tests.board.build_native import GCC
 from tests.board.machine import Board
 from tests.board.overlay import overlay
+from tests.board.recording import record_and_replay
 from tests.board.requirements import run
 from tests.board.rk3588_cases import Case, make_cases
 
@@ -90,8 +91,9 @@ def run_rk3588(board: Board, tree: Path) -> list[Part]:
     for daemon in daemons:
         _daemon(rk3588, tree, folder, cases, daemon)
     _refusals(board, tree, folder, cases, parts[1])
+    recordings = [_recording(rk3588, tree, folder, name, case) for name, case in cases.items()]
     tests.join()
-    return [*parts, *daemons]
+    return [*parts, *daemons, *recordings]
 
 
 def _tests(rk3588: Board, tree: Path, folder: Path, part: Part) -> None:
@@ -143,6 +145,21 @@ def _daemon(rk3588: Board, tree: Path, folder: Path, cases: Mapping[str, Case], 
     failed = "rknn_run returned -2 (timed out)" in part.output
     part.text += ", one failed run reported" if failed else ", NO failed run reported"
     part.ok = part.ok and failed and process.returncode == 0 and "3 contexts" in part.output
+
+
+def _recording(rk3588: Board, tree: Path, folder: Path, name: str, case: Case) -> Part:
+    """`npud record` on the board, `npud replay` here."""
+    part = Part(f"rk3588: npud record, {name}")
+    part.ok, part.text, part.output = record_and_replay(
+        rk3588,
+        tree,
+        folder / f"recorded-{name}",
+        "librknnrt",
+        case.model,
+        case.pictures,
+        {"STUB_TENSORS": str(case.tensors)},
+    )
+    return part
 
 
 def _subscribe(endpoint: str, process: subprocess.Popen[str], counts: set[int], part: Part) -> None:

@@ -30,6 +30,7 @@ from tests.board.build_native import GCC
 from tests.board.dnn_tensors import write_tensors
 from tests.board.machine import DEFAULT_CPU, Board
 from tests.board.overlay import overlay
+from tests.board.recording import record_and_replay
 from tests.board.requirements import PYTHON, run
 from tests.models import build
 
@@ -56,6 +57,7 @@ endpoint = "{endpoint}"
 """
 DELAY_MS = 1000  # of an inference: one process, which holds its GIL, gives 1 a second
 MESSAGES = 14
+RECORDED = ("street", "integers", "int8")
 
 
 @dataclass
@@ -166,7 +168,8 @@ def run_x5(board: Board, tree: Path) -> list[X5Result]:
     cases |= shared_cases(folder)
     table = {n: [str(c.model), str(c.tensors), str(c.picture)] for n, c in cases.items()}
     (folder / "cases.json").write_text(json.dumps(table))
-    return [_backend_tests(x5, tree, folder), _daemon(x5, tree, cases)]
+    recorded = [_recording(x5, tree, name, cases[name]) for name in RECORDED if name in cases]
+    return [_backend_tests(x5, tree, folder), _daemon(x5, tree, cases), *recorded]
 
 
 def _backend_tests(x5: Board, tree: Path, folder: Path) -> X5Result:
@@ -204,6 +207,21 @@ def _daemon(x5: Board, tree: Path, cases: Mapping[str, Case]) -> X5Result:
     lost = "pyeasy_dnn.forward failed: forward execution failed." in result.output
     result.text += ", failed inferences reported" if lost else ", failed inferences not reported"
     result.ok = result.ok and lost and process.returncode == 0
+    return result
+
+
+def _recording(x5: Board, tree: Path, name: str, case: Case) -> X5Result:
+    """`npud record` on the board, `npud replay` here."""
+    result = X5Result(f"hobot, npud record, {name}")
+    result.ok, result.text, result.output = record_and_replay(
+        x5,
+        tree,
+        tree / f"x5/recorded-{name}",
+        "hobot",
+        case.model,
+        (case.picture,),
+        {"STUB_DNN_TENSORS": str(case.tensors)},
+    )
     return result
 
 
