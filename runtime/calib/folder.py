@@ -47,7 +47,7 @@ def read_set(where: Path, size: tuple[int, int] | None, color: str) -> Calibrati
     Raises SourceError where there is nothing to read.
     """
     found = CalibrationSet(where)
-    paths = list(_paths(where))
+    paths = list(list_files(where))
     tensors = {path.with_suffix("") for path in paths if path.suffix.lower() in TENSOR_SUFFIXES}
     for path in paths:
         try:
@@ -64,7 +64,8 @@ def read_set(where: Path, size: tuple[int, int] | None, color: str) -> Calibrati
     return found
 
 
-def _paths(where: Path) -> Iterator[Path]:
+def list_files(where: Path) -> Iterator[Path]:
+    """The files of a calibration set: a directory with those below, or a .txt that lists them."""
     if where.is_dir():
         yield from sorted(p for p in where.rglob("*") if p.is_file() and p.name[0] != ".")
         return

@@ -13,7 +13,7 @@ from npud.errors import ConfigError
 from runtime import bundled
 from runtime.golden.verdict import Verdict, number
 from runtime.toolkits import record, result
-from runtime.toolkits.convert import Converted, Order, convert, install, open_float, plan, warning
+from runtime.toolkits.convert import Converted, Order, convert, install, open_float, plan, warnings
 from runtime.toolkits.targets import TARGETS, target_of
 
 
@@ -27,7 +27,12 @@ from runtime.toolkits.targets import TARGETS, target_of
     show_default=True,
     help="Type of the weights and tensors; the RDK X5 has int8 only.",
 )
-@click.option("--calibration", metavar="DIR", help="Pictures for int8: a directory or a glob.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Pictures for int8: a directory, or a .txt that lists them (npud calib).",
+)
 @click.option(
     "--pictures",
     type=click.IntRange(1, 10_000),
@@ -64,7 +69,7 @@ def command(
     model: Path | None,
     target: str,
     quantization: Any,
-    calibration: str | None,
+    calibration: Path | None,
     pictures: int,
     output: Path | None,
     assignments: tuple[str, ...],
@@ -120,8 +125,8 @@ def command(
     try:
         job, chosen = plan(order, detector)
         golden = result.golden_of(order, detector, picture)
-        if doubt := warning(order, detector):
-            _say(doubt)
+        for doubt in warnings(order, detector, chosen):
+            _say(f"warning: {doubt}")
         environment = install(chip, toolkit_version, python, _say)
         done = convert(order, job, chosen, environment, _say)
         manifest = result.write(order, detector, done, golden)

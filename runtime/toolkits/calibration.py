@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from npud.errors import ConfigError, SourceError
 from runtime import models
+from runtime.calib.folder import list_files
 from runtime.frame import Frame
 from runtime.input_spec import InputSpec
 from runtime.preprocess import Preprocessor
-from runtime.sources.images import list_images, read_image
+from runtime.sources import IMAGE_SUFFIXES
+from runtime.sources.images import read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +33,22 @@ class Calibration:
     digest: str  # of the files' names and contents, in order
 
 
-def read(url: str, spec: InputSpec, most: int) -> Calibration:
-    """Read at most `most` images of a directory or glob, evenly spread over the sorted list."""
+def read(where: Path, spec: InputSpec, most: int) -> Calibration:
+    """Read at most `most` images of a set, evenly spread over it; raises ConfigError."""
     try:
-        paths = spread(list_images(url), most)
+        paths = list_images(where, most)
         pictures = tensors([read_image(path) for path in paths], spec)
     except SourceError as error:
         raise ConfigError(f"--calibration: {error}") from None
-    return Calibration(pictures, Path(url).name or url, digest(paths))
+    return Calibration(pictures, where.resolve().name, digest(paths))
+
+
+def list_images(where: Path, most: int) -> list[Path]:
+    """`most` images of a set, a directory or a .txt that lists them; raises SourceError."""
+    paths = [path for path in list_files(where) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise SourceError(f"{where}: expected images, found none")
+    return spread(paths, most)
 
 
 def spread(paths: Sequence[Path], most: int) -> list[Path]:

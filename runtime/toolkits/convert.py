@@ -19,6 +19,7 @@ from runtime.toolkits.targets import Target
 
 Say = Callable[[str], None]
 VENDORS = {"rockchip": rockchip, "drobotics": drobotics}
+FEW = 20  # pictures
 FINISHED = ("flat", "end2end", "boxes_scores")  # heads whose values are pixels and scores
 
 
@@ -29,7 +30,7 @@ class Order:
     source: Path
     target: Target
     quantization: Quantization
-    calibration: str | None
+    calibration: Path | None
     pictures: int
     output: Path
     settings: Mapping[str, Setting]
@@ -112,7 +113,7 @@ def _calibration(order: Order, detector: Detector) -> Calibration | None:
     if order.calibration is None:
         raise ConfigError(
             "--calibration: expected a folder of pictures like those of the camera, which int8 "
-            "needs; 20 to 100 of them"
+            f"needs; {FEW} to 100 of them"
         )
     return calibration.read(order.calibration, detector.input, order.pictures)
 
@@ -138,14 +139,22 @@ def _record(environment: Environment, job: Job, output: Path, made: Made) -> rec
     )
 
 
-def warning(order: Order, detector: Detector) -> str:
-    """What speaks against the model before it is converted, "" for nothing."""
-    if detector.plan.head not in FINISHED or order.quantization != "int8":
-        return ""
-    return (
-        f"{order.source}: its head is {detector.plan.head}: 8 bits hold no pixels and scores in "
-        "one tensor; cut it first (npud prepare)"
-    )
+def warnings(order: Order, detector: Detector, chosen: Calibration | None) -> list[str]:
+    """What speaks against the model and the pictures before anything is converted."""
+    if chosen is None:
+        return []
+    found = []
+    if detector.plan.head in FINISHED:
+        found.append(
+            f"{order.source}: its head is {detector.plan.head}: 8 bits hold no pixels and scores "
+            "in one tensor; cut it first (npud prepare)"
+        )
+    if (count := len(chosen.pictures)) < FEW:
+        found.append(
+            f"{count} calibration pictures: ranges hang on single ones; take {FEW} or more, and "
+            "look at them with npud calib"
+        )
+    return found
 
 
 def install(target: Target, version: str | None, python: str | None, say: Say) -> Environment:

@@ -24,6 +24,7 @@ from runtime.models import manifest as manifests
 from runtime.models.manifest import Calibration, Conversion, Golden, Input, Manifest
 from runtime.models.manifest_text import dump
 from runtime.sources.images import read_image
+from runtime.toolkits.calibration import list_images
 from runtime.toolkits.convert import Converted, Order
 
 TRIED = 8  # calibration pictures of which one is chosen as golden picture
@@ -40,20 +41,17 @@ def golden_of(order: Order, detector: Detector, picture: Path | None) -> Referen
     known = sample_of(detector.files)
     if known is not None:
         return known
-    if order.calibration is None:
-        raise ConfigError(
-            "--picture: expected a picture to verify the result on: the model's manifest has no "
-            "[golden], and there are no calibration pictures"
-        )
     return reference.make(detector, _busiest(order, detector))
 
 
 def _busiest(order: Order, detector: Detector) -> NDArray[np.uint8]:
     """Of a few calibration pictures the one in which the float model finds most."""
-    from runtime.sources.images import list_images
-    from runtime.toolkits.calibration import spread
-
-    pictures = [read_image(path) for path in spread(list_images(order.calibration or ""), TRIED)]
+    if order.calibration is None:
+        raise ConfigError(
+            "--picture: expected a picture to verify the result on: the model's manifest has no "
+            "[golden], and there are no calibration pictures"
+        )
+    pictures = [read_image(path) for path in list_images(order.calibration, TRIED)]
     counts = [len(detector.detect(Frame(picture))[0]) for picture in pictures]
     return pictures[int(np.argmax(counts))]
 

@@ -81,14 +81,19 @@ def test_calibration_pictures_are_bytes_as_deployed(
 def test_pictures_are_spread_and_their_digest_tells_them_apart(tmp_path: Path) -> None:
     for number in range(10):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number * 20, np.uint8))
-    few = calibration.read(str(tmp_path), InputSpec((8, 8)), 4)
+    few = calibration.read(tmp_path, InputSpec((8, 8)), 4)
     assert few.pictures[:, 4, 4, 0].tolist() == [0, 40, 100, 140]
     assert few.source == tmp_path.name
-    every = calibration.read(str(tmp_path), InputSpec((8, 8)), 50)
+    every = calibration.read(tmp_path, InputSpec((8, 8)), 50)
     assert len(every.pictures) == 10
     assert every.digest != few.digest
-    with pytest.raises(ConfigError, match=r"--calibration: .*/none: No such file"):
-        calibration.read(str(tmp_path / "none"), InputSpec((8, 8)), 4)
+    (tmp_path / "set.txt").write_text("3.png\n\n1.png\n")
+    listed = calibration.read(tmp_path / "set.txt", InputSpec((8, 8)), 50)
+    assert listed.pictures[:, 4, 4, 0].tolist() == [60, 20]
+    with pytest.raises(
+        ConfigError, match=r"--calibration: .*/none: expected a directory.*got no such file"
+    ):
+        calibration.read(tmp_path / "none", InputSpec((8, 8)), 4)
 
 
 def test_the_mapper_scales_and_nobody_else() -> None:
