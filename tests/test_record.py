@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
+import os
 import random
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,8 +24,9 @@ from mcap.writer import CompressionType, Writer
 
 from npud.detections import Detections
 from npud.errors import BackendUnavailable, NpudError, RecordError
-from npud.messages import STAGES, DetectionsMessage
+from npud.messages import STAGES, DetectionsMessage, Message, StatusMessage
 from npud.wire import decode
+from runtime.cli.replay import _Paced
 from runtime.config import Backend, Model
 from runtime.detector import Detector, Observation, Timing, read_model
 from runtime.frame import Frame
@@ -35,6 +39,8 @@ from runtime.recording.recorder import Recorder
 from runtime.recording.replay import replay
 from runtime.recording.setup import Setup
 from runtime.scenes import Street
+from runtime.workers import remote
+from runtime.workers.outputs import Outputs, arrays, size_of
 from tests.conftest import ROOT
 
 Command = Callable[..., tuple[int, str, str]]
@@ -433,3 +439,64 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     file.close()
     file.close()
     assert "no frame" not in outcome(tmp_path / "a.mcap")
+
+
+# -- workers -----------------------------------------------------------------------------------
+
+
+def test_a_worker_cannot_pull_the_memory_from_under_the_daemon(detector: Detector) -> None:
+    memory = Outputs(detector.setup.specs)
+    for size in (0, 1 << 30):
+        with pytest.raises(PermissionError):
+            os.ftruncate(memory.fd, size)
+    theirs = mmap.mmap(memory.fd, size_of(detector.setup.specs))  # as a worker maps it
+    for number, array in enumerate(arrays(theirs, detector.setup.specs)):
+        array[...] = number
+    assert [float(array.max()) for array in memory.arrays()] == list(range(6))
+    memory.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scale_x": 0.0}, {"scale_x": "1"}, {"pad_x": -1}, {"width_px": 0}, {"scale_y": float("nan")}],
+)
+def test_a_worker_that_tells_nonsense_of_the_letterbox_is_found_out(change: dict[str, Any]) -> None:
+    fit = {
+        "scale_x": 0.5,
+        "scale_y": 0.5,
+        "pad_x": 0,
+        "pad_y": 40,
+        "width_px": 640,
+        "height_px": 480,
+    }
+    empty = {"boxes": b"", "scores": b"", "class_ids": b"", "timing": [1, 2, 3, 4]}
+    assert remote._read({**empty, "fit": fit})[0].letterbox().pad_y == 40
+    with pytest.raises(ValueError, match=next(iter(change))):
+        remote._read({**empty, "fit": fit | change})
+
+
+def test_replay_publishes_labels_in_the_recorded_pace(recording: Path) -> None:
+    class Kept:
+        def __init__(self) -> None:
+            self.messages: list[Message] = []
+
+        def send(self, one: Message) -> None:
+            self.messages.append(one)
+
+    kept = Kept()
+    paced = _Paced(kept)  # type: ignore[arg-type]
+    begun, every = time.monotonic(), list(replay(Reader(recording)))
+    for one in every:
+        paced.send(one)
+    paced.end()
+    first, last = every[0].message, every[-1].message
+    assert time.monotonic() - begun >= (last.captured_ns - first.captured_ns) / 1e9
+    assert isinstance(kept.messages[0], StatusMessage)
+    assert "bus" in kept.messages[0].labels
+    kinds = [one.kind for one in kept.messages]
+    assert kinds.count("detections") == kinds.count("frames") == 2 * FRAMES
+    ends = kept.messages[-2:]
+    assert {(m.camera, getattr(m, "state", "")) for m in ends} == {
+        ("a", "stopped"),
+        ("b", "stopped"),
+    }
