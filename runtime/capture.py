@@ -175,7 +175,7 @@ class Capture:
                 self.open()
             except SourceError as error:
                 if self.stats.source_failed(str(error)):
-                    log.warning("camera %s: %s; tried again until it is there", self._name, error)
+                    log.warning("%s; tried again until it is there", error)
             else:
                 return self._source
         return None

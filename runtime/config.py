@@ -131,8 +131,8 @@ class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     url: Annotated[
         str,
         Meta(
-            description="/dev/video0, rtsp://…, http://…, a video, an image, a directory, a glob, "
-            "or synthetic:street?seed=7&size=1280x720&fps=30&frames=300"
+            description="/dev/v4l/by-id/…, /dev/video0, rtsp://…, http://…, mipi:0, a video, an "
+            "image, a directory, a glob, or synthetic:street?seed=7&size=1280x720&fps=30&frames=300"
         ),
     ]
     size: Annotated[

@@ -249,7 +249,7 @@ def test_cameras_that_are_dead_do_not_disturb_one_that_is_not(
     assert "fine" not in reasons
     assert fine[-1].frame - fine[0].frame <= 2 * len(fine)  # half of its frames, on a busy machine
     assert started.stop(signal.SIGTERM) == 0, started.log
-    assert "camera gone: camera.gone.url: /dev/video97: expected a V4L2 device" in started.log
+    assert "npud: camera.gone.url: /dev/video97: expected a V4L2 device" in started.log
 
 
 def test_a_required_camera_that_is_not_there_ends_it_in_time(
