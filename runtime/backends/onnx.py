@@ -95,7 +95,7 @@ class OnnxBackend:
     def _model(self) -> str | bytes:
         """What onnxruntime loads: the file, or the model in it with the numerics of an NPU."""
         if self._simulate.active:
-            log.info("simulating %s; not modelled: %s", self._simulate, NOT_MODELLED)
+            log.warning("simulating %s; not modelled: %s", self._simulate, NOT_MODELLED)
         if not self._simulate.changes_the_graph:
             return str(self._path)
         from runtime.simulate.numerics import emulated  # needs the package onnx

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from npud.errors import ConfigError
+from npud.errors import ConfigError, NpudError
 from postprocess.tensor import Quantization
 from runtime import config
 from runtime.detector import Detector, read_model
@@ -59,4 +59,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except NpudError as error:
+        sys.exit(f"npud: error: {error}")

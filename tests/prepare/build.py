@@ -66,15 +66,26 @@ class Net:
         self.heads[f"{role}_{stride}"] = name
         return name
 
-    def save(self, path: Path, output: str, shape: list[int], opset: int = 13) -> Path:
-        picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIZE, SIZE])
-        out = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+    def save(
+        self,
+        path: Path,
+        output: str,
+        shape: list[int],
+        more: dict[str, list[int]] | None = None,
+        sides: tuple[int | str, int | str] = (SIZE, SIZE),
+    ) -> Path:
+        picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *sides])
+        out = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+            for name, dims in ({output: shape} | (more or {})).items()
+        ]
         model = helper.make_model(
-            helper.make_graph(self.nodes, "g", [picture], [out], self.constants),
-            opset_imports=[helper.make_opsetid("", opset)],
+            helper.make_graph(self.nodes, "g", [picture], out, self.constants),
+            opset_imports=[helper.make_opsetid("", 13)],
             ir_version=8,
         )
-        helper.set_model_props(model, {"names": "{0: 'cat', 1: 'dog', 2: 'bird'}"})
+        names = {"names": "{0: 'cat', 1: 'dog', 2: 'bird'}", "imgsz": f"[{SIZE}, {SIZE}]"}
+        helper.set_model_props(model, names)
         onnx.checker.check_model(model)
         onnx.save(model, path)
         return path
@@ -94,10 +105,13 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(points, 1)[None], np.concatenate(strides)[None]
 
 
-def dfl(path: Path, widen: float = 1.0, last: str = "Sigmoid") -> tuple[Path, Net]:
+def dfl(
+    path: Path, widen: float = 1.0, last: str = "Sigmoid", apart: bool = False, **save: Any
+) -> tuple[Path, Net]:
     """YOLOv8's export: box and classes joined per stride, all strides joined, split, DFL.
 
-    `widen` scales the boxes as no known head does; `last` is what gives the scores.
+    `widen` scales the boxes as no known head does; `last` is what gives the scores; `apart`: corners
+    and scores as two outputs, as YOLO-NAS has them.
     """
     net = Net()
     rows = []
@@ -112,12 +126,17 @@ def dfl(path: Path, widen: float = 1.0, last: str = "Sigmoid") -> tuple[Path, Ne
     sides = net.op("Conv", bins, net.const(np.arange(BINS).reshape(1, BINS, 1, 1)))
     ltrb = net.op("Reshape", sides, net.ints(1, 4, cells()))
     boxes = _from_ltrb(net, ltrb, widen)
+    if apart:
+        boxes = net.op("Transpose", boxes, perm=[0, 2, 1])
+        scores = net.op("Transpose", net.op(last, classes), perm=[0, 2, 1])
+        shapes = [1, cells(), 4], {scores: [1, cells(), CLASSES]}
+        return net.save(path, boxes, *shapes), net
     low, high = net.op("Split", boxes, net.ints(2, 2), outputs=2, axis=1)
     centre = net.op("Div", net.op("Add", low, high), net.const(2))
     boxes = net.op("Concat", centre, net.op("Sub", high, low), axis=1)
     scores = net.op(last, classes, **({"axis": 1} if last == "Softmax" else {}))
     out = net.op("Concat", boxes, scores, axis=1)
-    return net.save(path, out, [1, 4 + CLASSES, cells()]), net
+    return net.save(path, out, [1, 4 + CLASSES, cells()], **save), net
 
 
 def _from_ltrb(net: Net, ltrb: str, widen: float = 1.0) -> str:
@@ -179,3 +198,43 @@ def anchors(path: Path) -> tuple[Path, Net]:
         rows.append(net.op("Reshape", joined, net.ints(1, count * side * side, 5 + CLASSES)))
     out = net.op("Concat", *rows, axis=1)
     return net.save(path, out, [1, 3 * cells(), 5 + CLASSES]), net
+
+
+def yolox(path: Path) -> tuple[Path, Net]:
+    """YOLOX with its decoding in the graph: box, objectness and classes joined per stride."""
+    net, rows = Net(), []
+    for stride, source in net.features().items():
+        parts = [
+            net.head("box", stride, source, 4),
+            net.op("Sigmoid", net.head("obj", stride, source, 1)),
+            net.op("Sigmoid", net.head("cls", stride, source, CLASSES)),
+        ]
+        rows.append(
+            net.op("Reshape", net.op("Concat", *parts, axis=1), net.ints(1, 5 + CLASSES, -1))
+        )
+    joined = net.op("Concat", *rows, axis=2)
+    split = net.ints(2, 2, 1 + CLASSES)
+    xy, wh, scores = net.op("Split", joined, split, outputs=3, axis=1)
+    points, strides = grid()
+    xy = net.op("Mul", net.op("Add", xy, net.const(points - 0.5)), net.const(strides))
+    wh = net.op("Mul", net.op("Exp", wh), net.const(strides))
+    out = net.op("Transpose", net.op("Concat", xy, wh, scores, axis=1), perm=[0, 2, 1])
+    return net.save(path, out, [1, cells(), 5 + CLASSES]), net
+
+
+def with_nms(path: Path, rows: int = 20) -> Path:
+    """An export that suppresses in its graph, its result filled up to [1, rows, 6]."""
+    source, net = dfl(path, apart=True)
+    model = onnx.load(source)
+    boxes, scores = (value.name for value in model.graph.output)
+    net.nodes, net.constants = list(model.graph.node), list(model.graph.initializer)
+    classes = net.op("Transpose", scores, perm=[0, 2, 1])
+    limits = (net.const([rows], np.int64), net.const([0.45]), net.const([0.25]))
+    chosen = net.op("NonMaxSuppression", boxes, classes, *limits)
+    _, label, cell = net.op("Split", chosen, net.ints(1, 1, 1), outputs=3, axis=1)
+    box = net.op("GatherND", net.op("Squeeze", boxes, net.ints(0)), cell)
+    score = net.op("Unsqueeze", net.op("GatherND", classes, chosen), net.ints(1))
+    found = net.op("Concat", box, score, net.op("Cast", label, to=TensorProto.FLOAT), axis=1)
+    filled = net.op("Concat", found, net.const(np.zeros((rows, 6))), axis=0)
+    first = net.op("Slice", filled, net.ints(0), net.ints(rows), net.ints(0))
+    return net.save(path, net.op("Unsqueeze", first, net.ints(0)), [1, rows, 6])

@@ -25,7 +25,12 @@ from tests.conftest import ROOT
 from tests.prepare import build
 
 Command = Callable[..., tuple[int, str, str]]
-BUILDERS = {"dfl": build.dfl, "ltrb": build.end2end, "anchor": build.anchors}
+BUILDERS: dict[str, Callable[[Path], tuple[Path, build.Net]]] = {
+    "dfl": build.dfl,
+    "ltrb": build.end2end,
+    "anchor": build.anchors,
+    "yolox": build.yolox,
+}
 
 
 def picture() -> Frame:
@@ -72,8 +77,9 @@ def test_the_cut_models_give_the_tensors_of_the_head(
     assert [part["tensor"] for part in done["head"]] == list(net.heads.values())
     inner = outputs_of(path, list(net.heads.values()))
     expected = {title: inner[name] for title, name in net.heads.items()}
-    order = ["raw"] if head == "anchor" else ["box", "cls"]
-    order = order if layout == "rockchip" else order[::-1]
+    order = {"anchor": ["raw"], "yolox": ["box", "obj", "cls"]}.get(head, ["box", "cls"])
+    if layout == "drobotics":
+        order.sort(key=["cls", "box", "obj", "raw"].index)
     for variant in done["variants"]:
         got = outputs_of(Path(variant["model"]))
         assert list(got) == [f"{role}_{stride}" for stride in build.STRIDES for role in order]
@@ -123,6 +129,26 @@ def test_detections_of_the_cut_models_are_those_of_the_uncut(
         for a, b in zip(got, expected):
             np.testing.assert_allclose(a["box"], b["box"], atol=0.0015)  # printed to 0.001
             assert a["score"] == pytest.approx(b["score"], abs=2e-5)
+
+
+def test_boxes_and_scores_apart_are_followed_back_as_well(
+    command: Command, tmp_path: Path, image: Path
+) -> None:
+    path, net = build.dfl(tmp_path / "m.onnx", apart=True)
+    code, out, err = command("prepare", path, "--image", image, "-o", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    done = json.loads(out)
+    assert done["read_as"].startswith("boxes_scores head")
+    assert [part["tensor"] for part in done["head"]] == list(net.heads.values())
+
+
+def test_a_dynamic_input_becomes_fixed(command: Command, tmp_path: Path, image: Path) -> None:
+    path, _ = build.dfl(tmp_path / "m.onnx", sides=("height", "width"))
+    code, _, err = command("prepare", path, "--image", image, "-o", tmp_path)
+    assert (code, err) == (0, "")
+    for made in tmp_path.glob("m.*-sigmoid.onnx"):
+        dims = onnx.load(made).graph.input[0].type.tensor_type.shape.dim
+        assert [dim.dim_value for dim in dims] == [1, 3, build.SIZE, build.SIZE]
 
 
 @pytest.mark.parametrize("head", ["dfl", "anchor"])  # random ltrb has inverted boxes
@@ -180,6 +206,14 @@ def test_what_npud_would_decode_otherwise_is_refused(
     assert message in err
     assert err.count("\n") == 1
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_nms_in_the_graph_is_refused(command: Command, tmp_path: Path, image: Path) -> None:
+    path = build.with_nms(tmp_path / "m.onnx")
+    code, _, err = command("prepare", path, "--image", image, "-o", tmp_path / "out")
+    assert code == 1
+    assert "expected a model without NMS in its graph: export it without" in err
+    assert err.count("\n") == 1
 
 
 def test_a_model_without_a_grid_says_what_was_expected(
