@@ -68,32 +68,51 @@ def _digest(path: Path) -> str:
     return models.digest(path) if path.is_file() else ""
 
 
-def run(
-    finder: Finder,
-    pictures: Sequence[Picture],
-    log: Log,
-    labels: tuple[str, ...] = (),
-    advance: Callable[[Picture, Result], None] = lambda picture, result: None,
-) -> Run:
-    """Evaluate `pictures` in order, those in the log without running them again.
+@dataclass(frozen=True)
+class Lane:
+    """One thing to evaluate, and where its results go."""
 
-    `advance` is called after each.  Ctrl-C ends it with what was done.  Raises SourceError for a
-    picture that cannot be read, or is not as large as its labels say.
+    finder: Finder
+    log: Log
+    labels: tuple[str, ...] = ()
+
+
+def run(
+    lanes: Sequence[Lane],
+    pictures: Sequence[Picture],
+    advance: Callable[[], None] = lambda: None,
+) -> list[Run]:
+    """Evaluate `pictures` in order, each by all lanes; what a lane's log has is not run again.
+
+    `advance` is called after each picture.  Ctrl-C ends it with what was done, the same pictures by
+    all lanes.  Raises SourceError for a picture that cannot be read, or is not as large as its
+    labels say.
     """
-    done: list[tuple[Picture, Result]] = []
+    done: list[tuple[Picture, list[Result]]] = []
     interrupted = False
     try:
         for picture in pictures:
-            result = log.done.get(str(picture.path))
-            if result is None:
-                frame = _frame(picture)
-                found, timing = finder.detect(frame)
-                result = log.add(record_of(picture.path, frame, found, timing, labels))
-            done.append((picture, result))
-            advance(picture, result)
+            done.append((picture, _evaluate(lanes, picture)))
+            advance()
     except KeyboardInterrupt:
         interrupted = True
-    return Run(tuple(p for p, _ in done), tuple(r for _, r in done), interrupted)
+    kept = tuple(picture for picture, _ in done)
+    return [
+        Run(kept, tuple(results[number] for _, results in done), interrupted)
+        for number in range(len(lanes))
+    ]
+
+
+def _evaluate(lanes: Sequence[Lane], picture: Picture) -> list[Result]:
+    name, frame, results = str(picture.path), None, []
+    for lane in lanes:
+        result = lane.log.done.get(name)
+        if result is None:
+            frame = frame or _frame(picture)
+            found, timing = lane.finder.detect(frame)
+            result = lane.log.add(record_of(picture.path, frame, found, timing, lane.labels))
+        results.append(result)
+    return results
 
 
 def _frame(picture: Picture) -> Frame:

@@ -13,6 +13,8 @@ import numpy as np
 
 from npud.errors import BackendUnavailable, ConfigError
 from runtime.accuracy.compare import Comparison
+from runtime.accuracy.metrics import Figures
+from runtime.accuracy.waterfall import Row, losses
 
 # Drawn in these; in an SVG on a page each is the page's CSS variable, so that it can go dark.
 INK, PAPER, FIRST, SECOND, FAINT = "#1b1f24", "#fdfdfe", "#2a6fb0", "#c4572e", "#c9ced6"
@@ -57,8 +59,8 @@ def as_svg(drawing: Any) -> str:
     return text
 
 
-def write_png(drawing: Any, path: Path) -> None:
-    """Write a picture; raises ConfigError where that is not possible."""
+def write_plot(drawing: Any, path: Path) -> None:
+    """Write a picture in the format of its suffix; raises ConfigError where it cannot be."""
     try:
         drawing.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
@@ -107,14 +109,47 @@ def output_agreement(result: Comparison) -> Any:
     return drawing
 
 
-def bars(labels: Sequence[str], values: Sequence[float], title: str) -> Any:
-    """Horizontal bars in 0..1, the first on top."""
-    drawing, axes = figure(height=0.8 + 0.2 * len(labels))
-    rows = np.arange(len(labels))[::-1]
-    axes.barh(rows, values, 0.7, color=FIRST)
-    axes.set_yticks(rows, labels)
-    axes.set(xlim=(0, 1), ylim=(-0.6, len(labels) - 0.4), xlabel=title)
+def classes(figures: Figures) -> Any:
+    """mAP50-95 and mAP50 of each class that has objects, the best on top."""
+    known = [(c.map50_95, c.map50 or 0.0, c.label) for c in figures.classes]
+    rows = sorted((row for row in known if row[0] is not None), key=lambda row: row[0] or 0.0)
+    drawing, axes = figure(6.4, 1.1 + 0.22 * len(rows))
+    at = np.arange(len(rows))
+    axes.barh(at, [row[1] for row in rows], 0.75, color=FAINT, label="mAP50")
+    axes.barh(at, [row[0] for row in rows], 0.45, color=FIRST, label="mAP50-95")
+    axes.set_yticks(at, [row[2] for row in rows])
+    axes.set(xlim=(0, 1), ylim=(-0.7, max(0.7, len(rows) - 0.3)))
+    _legend(axes, loc="lower right")
     return drawing
+
+
+def waterfall(rows: Sequence[Row]) -> Any:
+    """mAP50-95 and F1 of each step, with the difference to the one before; no bar: not given."""
+    drawing, axes = figure(7.2, 4.0)
+    names = [row.title.replace(",", ",\n", 1) for row in rows][::-1]
+    for name, colour, side in (("mAP50-95", FIRST, 0.19), ("F1", SECOND, -0.19)):
+        _steps(axes, rows, name, colour, side)
+    axes.set_yticks(np.arange(len(rows)), names)
+    axes.set(xlim=(0, 1.05), ylim=(-0.6, len(rows) - 0.4))
+    _legend(axes, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+    return drawing
+
+
+def _steps(axes: Any, rows: Sequence[Row], name: str, colour: str, side: float) -> None:
+    shown = name
+    for place, (row, loss) in enumerate(zip(rows, losses(rows))):
+        at = len(rows) - 1 - place + side
+        if row.figures is None:
+            if side > 0:
+                axes.text(0.01, at - side, "not given", color=INK, fontsize=8, va="center")
+            continue
+        figures = row.figures
+        value = (figures.map50_95 if name == "mAP50-95" else figures.deployed.f1) or 0.0
+        change = None if loss is None else loss.map50_95 if name == "mAP50-95" else loss.f1
+        axes.barh(at, value, 0.34, color=colour, label=shown)
+        shown = "_" + name  # once in the legend
+        text = f"{value:.3f}" + ("" if change is None else f"  ({round(change, 3) + 0.0:+.3f})")
+        axes.text(value + 0.01, at, text, color=INK, fontsize=8, va="center")
 
 
 def _legend(axes: Any, **where: Any) -> None:

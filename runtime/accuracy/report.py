@@ -9,7 +9,10 @@ from pathlib import Path
 from npud.errors import ConfigError
 from runtime.accuracy import plots
 from runtime.accuracy.compare import Comparison
+from runtime.accuracy.metrics import ClassFigures, Figures
 from runtime.accuracy.tally import Limits
+from runtime.accuracy.waterfall import NO_LOSS, losses
+from runtime.accuracy.waterfall import Row as Step
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fdfdfe; --first: #2a6fb0;
@@ -130,3 +133,69 @@ def _detections(result: Comparison) -> str:
         if one.lost or one.extra
     ]
     return table(head, [total, *rows])
+
+
+def eval_page(model: str, data: str, figures: Figures, interrupted: bool) -> str:
+    """The report of `npud eval`."""
+    head = ("class", "objects", "mAP50-95", "mAP50", "P", "R", "F1", "best F1", "at")
+    shown = [one for one in figures.classes if one.deployed.objects or one.deployed.found]
+    shown.sort(key=lambda one: (-(one.map50_95 if one.map50_95 is not None else -1), one.label))
+    rows = [("all", *_figures(figures)), *((one.label, *_figures(one)) for one in shown)]
+    return page(
+        f"{model} on {Path(data).name}",
+        _pictures_done(data, figures.images, interrupted),
+        f"<p>P, R and F1 at score ≥ {figures.deployed.threshold:g} and IoU ≥ 0.5.</p>",
+        table(head, rows),
+        pictures(("Average precision of the classes", plots.classes(figures))),
+    )
+
+
+def waterfall_page(data: str, steps: Sequence[Step], interrupted: bool) -> str:
+    """The report of `npud eval --waterfall`."""
+    head = ("step", "model", "mAP50-95", "change", "mAP50", "change", "F1", "change")
+    rows: list[Row] = []
+    for step, loss in zip(steps, losses(steps)):
+        f = step.figures
+        if f is None:
+            rows.append((step.title, "not given", *("",) * 6))
+            continue
+        change = loss or NO_LOSS
+        parts = (
+            (f.map50_95, change.map50_95, 4),
+            (f.map50, change.map50, 4),
+            (f.deployed.f1, change.f1, 3),
+        )
+        cells = [text for v, c, n in parts for text in (_number(v, n), _change(c, n))]
+        rows.append((step.title, step.model, *cells))
+    done = max((step.figures.images for step in steps if step.figures), default=0)
+    return page(
+        "Accuracy from the float model to the deployed way",
+        _pictures_done(data, done, interrupted),
+        table(head, rows),
+        pictures(("Each step, and its difference to the one before", plots.waterfall(steps))),
+    )
+
+
+def _pictures_done(data: str, count: int, interrupted: bool) -> str:
+    part = ' <span class="bad">(interrupted: not all pictures)</span>' if interrupted else ""
+    return f"<p>{escape(data)}, {count} pictures{part}</p>"
+
+
+def _figures(part: Figures | ClassFigures) -> list[str]:
+    here, best = part.deployed, part.best
+    return [
+        str(here.objects),
+        _number(part.map50_95, 4),
+        _number(part.map50, 4),
+        *(_number(value) for value in (here.precision, here.recall, here.f1)),
+        _number(best.f1 if best.threshold is not None else None),
+        _number(best.threshold),
+    ]
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _change(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -26,7 +26,7 @@ COLUMNS = ("objects", "mAP50-95", "mAP50", "P", "R", "F1", "best F1", "at")
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar on stderr, where that is a terminal; yields what moves it on by one."""
     columns = (
         TextColumn("{task.description}"),
@@ -39,7 +39,7 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda *_: bar.advance(task)
+        yield lambda: bar.advance(task)
 
 
 def render(
