@@ -20,6 +20,7 @@ from runtime.toolkits.targets import Target
 Say = Callable[[str], None]
 VENDORS = {"rockchip": rockchip, "drobotics": drobotics}
 FEW = 20  # pictures
+UNFINISHED = ".part"  # behind the name of the folder, until all is there
 FINISHED = ("flat", "end2end", "boxes_scores")  # heads whose values are pixels and scores
 
 
@@ -71,6 +72,7 @@ def plan(order: Order, detector: Detector) -> tuple[Job, Calibration | None]:
         raise ConfigError(f"{output}: it exists; give another name with -o, or --force")
     chosen = _calibration(order, detector)
     folder = record.folder_of(output)
+    folder = folder.with_name(folder.name + UNFINISHED)
     job = Job(
         source=order.source,
         input_name=detector.backend.inputs[0].name,
@@ -104,6 +106,10 @@ def convert(
     made = VENDORS[order.target.vendor].convert(environment, job, say)
     record.write(job.folder, _record(environment, job, temporary, made), job.pictures)
     temporary.replace(order.output)
+    folder = record.folder_of(order.output)
+    if folder.exists():
+        shutil.rmtree(folder)
+    job.folder.rename(folder)
     return Converted(order.output, order.target, environment.toolkit.name, made, chosen)
 
 

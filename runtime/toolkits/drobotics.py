@@ -94,7 +94,7 @@ def toolkit() -> Toolkit:
         requirements=REQUIREMENTS,
         bare=(f"{NAME}==1.0.0", "dgdk==1.0.0", "dg-nn-toolkit==1.0.0"),
         check="horizon_tc_ui.hb_mapper",
-        disk_gb=2.5,
+        disk_gb=2.8,
         target="rdkx5",
     )
 

@@ -38,7 +38,7 @@ def converted(target: str, folder: Path) -> Path:
     except BackendUnavailable as error:
         pytest.skip(str(error))
     (folder / "streets").mkdir()
-    for number, seed in enumerate((900, 901)):
+    for number, seed in enumerate(range(900, 908)):
         cv2.imwrite(
             str(folder / "streets" / f"{number}.png"), Street(seed, (400, 300)).frame(90)[0]
         )
@@ -57,7 +57,7 @@ def converted(target: str, folder: Path) -> Path:
     assert result.exit_code == 0, result.output
     document = json.loads(result.output[result.output.index("{") :])
     assert document["verdict"]["level"] == "ok"
-    assert document["calibration"]["count"] == 2
+    assert document["calibration"]["count"] == 8
     return output
 
 
