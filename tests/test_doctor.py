@@ -201,3 +201,17 @@ def test_the_soc_by_its_other_marks(tmp_path: Path) -> None:
     assert read_platform(root).runtime == "2.5.1-2024"
     root = make(tmp_path / "s", {"proc/device-tree/compatible": "khadas,edge2\0rockchip,rk3588s\0"})
     assert read_platform(root).soc == "rk3588"
+
+
+def test_a_camera_is_named_by_what_it_is(tmp_path: Path, command: Npud) -> None:
+    root = make(
+        tmp_path, ROCK_5B | {"dev/video21": "", "sys/class/video4linux/video21/name": "HD Webcam"}
+    )
+    (root / "dev/v4l/by-id").mkdir(parents=True)
+    (root / "dev/v4l/by-id/usb-HD_Webcam-video-index0").symlink_to("../../video21")
+    found = examine(root)
+    assert "/dev/v4l/by-id/usb-HD_Webcam-video-index0" in found["video21"].remedy
+    assert found["video11"].remedy == ""
+    code, out, _ = command("doctor", "--root", root)
+    assert code == 0
+    assert "by-id/usb-HD_Webcam-video-index0" in out.replace("\n", "").replace(" ", "")

@@ -34,7 +34,7 @@ def _one(machine: Machine, node: Path, name: str) -> Iterator[Finding]:
             "sudo usermod -aG video $USER, then log in again",
         )  # fmt: skip
     elif not machine.live:
-        yield Finding(node.name, "ok", f"/dev/{node.name} {name}")
+        yield Finding(node.name, "ok", f"/dev/{node.name} {name}", _lasting(machine, node))
     else:
         try:
             device = v4l2.query(node)
@@ -43,7 +43,15 @@ def _one(machine: Machine, node: Path, name: str) -> Iterator[Finding]:
             yield Finding(node.name, "warning", f"/dev/{node.name} ({name}): {reason}")
             return
         if device and device.formats:
-            yield Finding(node.name, "ok", f"/dev/{node.name} {device.name}: {_formats(device)}")
+            said = f"/dev/{node.name} {device.name}: {_formats(device)}"
+            yield Finding(node.name, "ok", said, _lasting(machine, node))
+
+
+def _lasting(machine: Machine, node: Path) -> str:
+    """Which name to use instead of the number, which another plug or boot may change."""
+    links = sorted(machine.at("dev/v4l/by-id").glob("*"))
+    same = [link.name for link in links if link.resolve() == node.resolve()]
+    return f"url = /dev/v4l/by-id/{same[0]} in the config: the number may change" if same else ""
 
 
 def _formats(device: v4l2.Device) -> str:
