@@ -225,7 +225,7 @@ def serve() -> Iterator[Callable[[Serve], int]]:
 
 
 def silent(connection: socket.socket) -> None:
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.recv(1)  # until the client leaves
 
 
@@ -250,10 +250,10 @@ def closes(connection: socket.socket) -> None:
 
 
 CASES = [
-    ("http", silent, 0, "cannot open: no answer for 0.5 s"),
-    ("rtsp", silent, 0, "cannot open: no answer for 0.5 s"),
-    ("http", stalls, 30, "no answer for 0.5 s"),
-    ("http", garbles, 30, "nothing to decode for 0.5 s"),
+    ("http", silent, 0, "cannot open: no answer for 1 s"),
+    ("rtsp", silent, 0, "cannot open: no answer for 1 s"),
+    ("http", stalls, 30, "no answer for 1 s"),
+    ("http", garbles, 30, "nothing to decode for 1 s"),
     ("http", breaks, 30, "/live: "),
     ("http", closes, 0, "cannot open: "),
     ("rtsp", closes, 0, "cannot open: "),
@@ -268,14 +268,14 @@ def test_a_server_that_does_wrong_is_left_in_time(
     read, last = 0, time.monotonic()
     with pytest.raises(SourceError, match=message):  # noqa: PT012
         source = open_source(
-            f"{scheme}://u:secret@127.0.0.1:{port}/live", SourceOptions(timeout_s=0.5)
+            f"{scheme}://u:secret@127.0.0.1:{port}/live", SourceOptions(timeout_s=1)
         )
         while True:
             last = time.monotonic()
             frame = source.read()
             assert np.abs(frame.bgr().astype(int) - PICTURE).mean() < 8
             read += 1
-    assert time.monotonic() - last < 5  # 0.5 s, on a machine that is not busy
+    assert time.monotonic() - last < 20  # 1 s, on a machine that is not busy
     assert read == frames
 
 
@@ -289,7 +289,7 @@ def test_the_password_is_in_no_message(serve: Callable[[Serve], int]) -> None:
 @pytest.mark.parametrize("server", [silent, stalls])
 def test_opencv_keeps_the_deadline_too(serve: Callable[[Serve], int], server: Serve) -> None:
     begin = time.monotonic()
-    options = SourceOptions(timeout_s=0.5)
+    options = SourceOptions(timeout_s=1)
     url = f"http://127.0.0.1:{serve(server)}/live"
     if server is silent:
         with pytest.raises(SourceError, match="cannot open"):
@@ -298,7 +298,7 @@ def test_opencv_keeps_the_deadline_too(serve: Callable[[Serve], int], server: Se
         reader = OpenCvReader(url, options, live=True)
         while reader.read() is not None:
             pass
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 def test_times_are_the_senders_as_far_as_they_can_be_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from runtime.workers.ring import Ring, view
 KEYS = ["size", "fps", "sensor", "pipe", "range"]
 GRACE_S = 1.0  # to give the camera back, before the process is killed
 ANSWER_S = 0.5  # the process tells of its own deadline before ours
-START_S = 5.0  # a Python process and the vendor's libraries, beside the camera's own time
+START_S = 10.0  # a Python process and the vendor's libraries, beside the camera's own time
 
 
 class Mipi:

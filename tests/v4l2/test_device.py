@@ -172,7 +172,7 @@ except SourceError as e: out.update(message=str(e), s=time.monotonic() - begin)
 source.close()
 """)
     assert message in got["message"]
-    assert got["s"] < 2
+    assert got["s"] < 10
 
 
 def test_a_camera_that_is_pulled_out_comes_back(
