@@ -40,15 +40,15 @@ class Capture:
         name: str,
         settings: Camera,
         mailboxes: Mailboxes,
-        stop: threading.Event,
+        stats: CameraStats,
         *,
         every_frame: bool = False,
         slots: int | None = None,
     ) -> None:
-        self.stats = CameraStats()
+        self.stats, self.slots = stats, slots
+        self.stop = threading.Event()
         self._name, self._settings = name, settings
-        self._mailboxes, self._stop = mailboxes, stop
-        self._every_frame, self._slots = every_frame, slots
+        self._mailboxes, self._every_frame = mailboxes, every_frame
         self._source: Source | None = None
         self._ring: Ring | None = None
         self._next_due = 0.0  # monotonic: frames before it are beyond the camera's max_fps
@@ -77,7 +77,7 @@ class Capture:
     def run(self) -> None:
         """Capture until `stop` is set or the source has ended."""
         due = time.monotonic()
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             source = self._source or self._open_again()
             if source is None:
                 break
@@ -92,7 +92,7 @@ class Capture:
             self._arrived(source, taken)
             if not source.live and not self._every_frame:
                 due = max(due + 1 / source.fps, time.monotonic() - 1)
-                self._stop.wait(max(0.0, due - time.monotonic()))
+                self.stop.wait(max(0.0, due - time.monotonic()))
         if self._source:
             self._source.close()
 
@@ -127,8 +127,8 @@ class Capture:
         captured_ns = taken.captured_ns or time.time_ns()
         index = self.stats.capture(taken.width_px, taken.height_px)
         slot = None
-        if self._slots:
-            slot = self._slot(taken.pixels.nbytes, self._slots)
+        if slots := self.slots:
+            slot = self._slot(taken.pixels.nbytes, slots)
             if slot is None:
                 self.stats.drop()
                 return
@@ -151,13 +151,14 @@ class Capture:
 
     def _slot(self, size: int, slots: int) -> Slot | None:
         """A free place in the camera's ring, which is made anew where frames become larger."""
-        if self._ring is None or self._ring.slot_bytes < size:
-            if self._ring:
-                self._ring.close()
-            self._ring = Ring(size, slots)
-        slot = self._ring.acquire()
-        while slot is None and self._every_frame and not self._stop.is_set():
-            slot = self._ring.acquire(SLOT_S)
+        ring = self._ring
+        if ring is None or ring.slot_bytes < size or ring.slots < slots:
+            if ring:
+                ring.close()
+            ring = self._ring = Ring(size, slots)
+        slot = ring.acquire()
+        while slot is None and self._every_frame and not self.stop.is_set():
+            slot = ring.acquire(SLOT_S)
         return slot
 
     def _failed(self, source: Source, error: SourceError) -> None:
@@ -169,7 +170,7 @@ class Capture:
 
     def _open_again(self) -> Source | None:
         """Try until the source is open; None when told to stop."""
-        while not self._stop.wait(self._pause_s()):
+        while not self.stop.wait(self._pause_s()):
             self._failures += 1
             try:
                 self.open()

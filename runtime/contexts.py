@@ -10,8 +10,8 @@ import msgspec
 from runtime import config
 from runtime.backends import SIMULATORS, entries
 from runtime.detector import Detector, ModelFiles
+from runtime.engine import AnyDetector, Engine
 from runtime.golden import canary
-from runtime.pipeline import AnyDetector
 from runtime.platform_info import read_platform
 from runtime.workers.process import LANES
 from runtime.workers.remote import RemoteDetector
@@ -29,13 +29,26 @@ def isolated(chip: config.Backend, files: ModelFiles) -> bool:
     return chip.isolation == "process"
 
 
-def open_detectors(
-    files: ModelFiles, model: config.Model, chip: config.Backend, stack: contextlib.ExitStack
-) -> list[AnyDetector]:
-    """Load the model for every context; `stack` closes what was opened."""
+def open_engine(files: ModelFiles, model: config.Model, chip: config.Backend) -> Engine:
+    """Load the model for every context, and judge it by its golden sample."""
     contexts, per_process = numbers(chip, files)
-    if isolated(chip, files):
-        return _remote(files, model, chip, contexts, per_process, stack)
+    shared = isolated(chip, files)
+    with contextlib.ExitStack() as stack:
+        if shared:
+            detectors = _remote(files, model, chip, contexts, per_process, stack)
+        else:
+            detectors = _local(files, model, chip, contexts, stack)
+        return Engine(files, detectors, contexts, shared, stack.pop_all())
+    raise AssertionError  # an ExitStack without callbacks of ours swallows nothing
+
+
+def _local(
+    files: ModelFiles,
+    model: config.Model,
+    chip: config.Backend,
+    contexts: int,
+    stack: contextlib.ExitStack,
+) -> list[AnyDetector]:
     core = 0 if contexts > 1 else None
     first = Detector(files, model, chip, core)
     stack.callback(first.close)

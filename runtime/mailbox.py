@@ -21,6 +21,8 @@ class Mailboxes:
         self, priorities: Mapping[str, float] | None = None, *, lossless: bool = False
     ) -> None:
         self._priorities = dict(priorities or {})
+        self._taker: object = None  # None: everybody
+        self._out = 0  # frames taken and not done with
         self._lossless = lossless
         self._slots: dict[str, Frame] = {}
         self._served: dict[str, float] = {}  # frames given out, over the priority
@@ -42,13 +44,39 @@ class Mailboxes:
             self._changed.notify_all()
             return replaced
 
-    def take(self, timeout_s: float) -> Frame | None:
-        """Wait for a frame; None after the timeout or once closed."""
+    def set_priorities(self, priorities: Mapping[str, float]) -> None:
+        """Serve cameras by these from now on."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._next() is not None, timeout_s)
+            self._priorities = dict(priorities)
+
+    def serve(self, taker: object) -> None:
+        """Give frames to this taker only; None: to everybody."""
+        with self._changed:
+            self._taker = taker
+            self._changed.notify_all()
+
+    def returned(self, timeout_s: float) -> bool:
+        """Wait until all frames that were taken are done with."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._out, timeout_s)
+
+    def remove(self, camera: str) -> Frame | None:
+        """Take the frame of a camera that has ended, if one waits."""
+        with self._changed:
+            return self._slots.pop(camera, None)
+
+    def take(self, timeout_s: float, taker: object = None) -> Frame | None:
+        """Wait for a frame; None after the timeout, once closed, or where another is served."""
+
+        def over() -> bool:
+            return self._closed or self._taker not in (None, taker)
+
+        with self._changed:
+            self._changed.wait_for(lambda: over() or self._next() is not None, timeout_s)
             camera = self._next()
-            if self._closed or camera is None:
+            if over() or camera is None:
                 return None
+            self._out += 1
             if self._lossless:
                 self._busy.add(camera)
             self._now = self._served[camera]
@@ -61,6 +89,7 @@ class Mailboxes:
         """The frame taken from this camera has been dealt with."""
         with self._changed:
             self._busy.discard(camera)
+            self._out -= 1
             self._changed.notify_all()
 
     def idle(self) -> bool:

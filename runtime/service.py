@@ -8,12 +8,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from npud.errors import SourceError
-from runtime.config import Camera, Config
-from runtime.contexts import isolated, open_detectors
+from runtime.config import Config
+from runtime.contexts import open_engine
 from runtime.control.commands import Daemon
 from runtime.control.place import socket_path
 from runtime.control.server import ControlServer
@@ -22,11 +22,11 @@ from runtime.pipeline import Pipeline
 from runtime.publish import Publisher, Silence
 from runtime.recording.backlog import Backlog
 from runtime.recording.recorder import Recorder
+from runtime.reload import DEFAULT_CAMERAS, Reloader
 
 log = logging.getLogger("npud")
 STATUS_S = 1.0
 IMPATIENT_S = 1.0
-DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=2")}
 
 
 def run(
@@ -35,41 +35,51 @@ def run(
     every_frame: bool = False,
     recorder: Recorder | None = None,
     silent: bool = False,
+    reread: Callable[[], Config] | None = None,
 ) -> None:
     """Detect and publish (unless silent) until SIGINT or SIGTERM, or until `recorder` is finished.
 
     With every_frame, files are worked through frame by frame and the end of all is success;
     otherwise a source that ends raises SourceError, as a camera's would, unless it is recorded.
+    reread: gives the configuration anew, for a reload; SIGHUP asks for one then.
     """
-    stop = threading.Event()
+    stop, hangup = threading.Event(), threading.Event()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_signals(stop))
+        stack.enter_context(_signals(stop, hangup if reread else None))
         files = read_model(settings.model)
         cameras = settings.camera or DEFAULT_CAMERAS
         # before the model: a second npud fails at once
         publisher = Silence() if silent else Publisher(settings.publish)
         stack.callback(publisher.close)
-        detectors = open_detectors(files, settings.model, settings.backend, stack)
+        engine = open_engine(files, settings.model, settings.backend)
+        stack.callback(engine.close)
         backlog = Backlog(settings.record) if settings.record.enabled and not recorder else None
         if backlog:
             stack.callback(backlog.close)
         pipeline = Pipeline(
             cameras,
-            detectors,
+            engine,
             publisher,
             settings.publish,
             every_frame=every_frame,
-            shared_frames=isolated(settings.backend, files),
             recorder=backlog.recorder if backlog else recorder,
         )
+        stack.callback(lambda: pipeline.engine.close())
+        reloader = Reloader(pipeline, settings, reread or (lambda: settings))
         pipeline.open(stop)
         stack.callback(pipeline.stop)
         pipeline.start()
         if not silent:
-            daemon = Daemon(pipeline, detectors, settings.publish.endpoint, backlog)
+            daemon = Daemon(pipeline, reloader, settings.publish.endpoint, backlog)
             _listen(settings, daemon, stack)
             log.info("publishing %s on %s", ", ".join(cameras), settings.publish.endpoint)
-        _watch(pipeline, stop, recorder, backlog)
+        for _ in _seconds(pipeline, stop, recorder):
+            statuses = pipeline.publish_status()
+            if backlog:
+                backlog.watch(statuses)
+            if hangup.is_set():
+                hangup.clear()
+                threading.Thread(target=reloader.attempt, daemon=True).start()
     if pipeline.failure:
         raise pipeline.failure
     log.info("stopped after %d messages", pipeline.published())
@@ -86,26 +96,25 @@ def _listen(settings: Config, daemon: Daemon, stack: contextlib.ExitStack) -> No
         stack.callback(server.close)
 
 
-def _watch(
-    pipeline: Pipeline, stop: threading.Event, recorder: Recorder | None, backlog: Backlog | None
-) -> None:
-    """Publish the status once a second until there is a reason to end."""
+def _seconds(
+    pipeline: Pipeline, stop: threading.Event, recorder: Recorder | None
+) -> Iterator[None]:
+    """Once a second, until there is a reason to end."""
     ticks = 0
     while pipeline.running() and not stop.wait(STATUS_S / 10):
         if recorder and recorder.finished:
             stop.set()
         ticks += 1
         if ticks % 10 == 0:
-            statuses = pipeline.publish_status()
-            if backlog:
-                backlog.watch(statuses)
+            yield
 
 
 @contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
+def _signals(stop: threading.Event, hangup: threading.Event | None) -> Iterator[None]:
     """SIGINT and SIGTERM set `stop`; one that comes more than IMPATIENT_S later ends the process.
 
-    Not any second one: timeout(1) and terminals send the same signal to process and group.
+    Not any second one: timeout(1) and terminals send the same signal to process and group.  SIGHUP
+    sets `hangup` where there is one.
     """
     asked = 0.0
 
@@ -119,6 +128,8 @@ def _signals(stop: threading.Event) -> Iterator[None]:
             os.kill(os.getpid(), number)
 
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    if hangup:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: hangup.set())
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ STREET = "synthetic:street?seed=3&size=640x480&fps=30"
 
 
 def receive(
-    endpoint: str, until: Callable[[npud.Message], bool], timeout_s: float = 30
+    endpoint: str, until: Callable[[npud.Message], bool], timeout_s: float = 90
 ) -> list[npud.Message]:
     """All messages up to the first that `until` accepts."""
     got: list[npud.Message] = []

@@ -14,6 +14,7 @@ from npud import Detections
 from npud.errors import InferenceError
 from runtime import bundled, config, sources
 from runtime.detector import Timing, read_model
+from runtime.engine import Engine
 from runtime.frame import Frame
 from runtime.pipeline import Pipeline
 from runtime.publish import Publisher
@@ -39,6 +40,9 @@ class Slow:
     def doubt(self) -> str:
         return ""
 
+    def worker(self) -> None:
+        return None
+
     def detect(self, frame: Frame) -> tuple[Detections, Timing]:
         assert frame.pixels.shape == self._shape
         assert (frame.width_px, frame.height_px) == (1920, 1080)
@@ -55,7 +59,8 @@ def at_work(endpoint: str, detector: Slow, kind: str, shared: bool) -> Iterator[
     cameras = {name: config.Camera(url=url) for name in ("a", "b")}
     publish = config.Publish(endpoint=endpoint)
     publisher = Publisher(publish)
-    pipeline = Pipeline(cameras, [detector], publisher, publish, shared_frames=shared)
+    engine = Engine(detector.files, [detector], shared=shared)  # type: ignore[list-item]
+    pipeline = Pipeline(cameras, engine, publisher, publish)
     pipeline.open(threading.Event())
     pipeline.start()
     try:

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Run the daemon: cameras in, detections out.",
     "watch": "Watch what a running npud publishes, live.",
     "status": "Ask a running daemon how it is doing.",
+    "reload": "Have a running npud read its configuration and model again.",
     "record": "Record frames, raw outputs and detections, or what a daemon has just seen.",
     "replay": "Decode a recording again, without its model.",
     "detect": "Detect objects in images, once.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,13 @@ def command(
       npud run --model yolov8n.onnx --source front=/dev/video0 --source gate=rtsp://10.0.0.7/live
       npud run --config /etc/npud/config.toml
     """
-    settings = build(
-        path,
-        {
-            "model": {"path": model, **model_options},
-            "camera": cameras_of(sources, loop),
-            "publish": {"endpoint": endpoint, "frames": frames},
-        },
-    )
-    service.run(settings, every_frame=every_frame)
+    tables = {
+        "model": {"path": model, **model_options},
+        "camera": cameras_of(sources, loop),
+        "publish": {"endpoint": endpoint, "frames": frames},
+    }
+    read = partial(build, path, tables)
+    service.run(read(), every_frame=every_frame, reread=read if path else None)
 
 
 def cameras_of(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,8 +11,9 @@ import npud
 from npud.errors import ConfigError, ControlError
 from npud.messages import StatusMessage
 from runtime.control.server import Command
-from runtime.pipeline import AnyDetector, Pipeline
+from runtime.pipeline import Pipeline
 from runtime.recording.backlog import Backlog
+from runtime.reload import Reloader
 
 NOT_TOLD = ("labels", "session", "seq", "published_ns")  # of a status message
 
@@ -23,20 +23,24 @@ class Daemon:
     """What the commands work on."""
 
     pipeline: Pipeline
-    detectors: Sequence[AnyDetector]
+    reloader: Reloader
     endpoint: str
     backlog: Backlog | None = None
     started: float = field(default_factory=time.monotonic)
 
     def commands(self) -> dict[str, Command]:
         """All commands, by name."""
-        return {"status": Command(self.status), "record": Command(self.record, slow=True)}
+        return {
+            "status": Command(self.status),
+            "record": Command(self.record, slow=True),
+            "reload": Command(self.reload, slow=True),
+        }
 
     def status(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What the daemon knows of itself."""
         _known(arguments, ())
-        files = self.detectors[0].files
-        workers = dict.fromkeys(worker for d in self.detectors if (worker := d.worker()))
+        engine = self.pipeline.engine
+        files = engine.files
         return {
             "npud": npud.__version__,
             "pid": os.getpid(),
@@ -44,11 +48,16 @@ class Daemon:
             "endpoint": self.endpoint,
             "model": files.name,
             "manifest": files.manifest_digest,
-            "contexts": len(self.detectors),
+            "contexts": engine.contexts,
             "cameras": [_camera(status) for status in self.pipeline.statuses()],
-            "workers": [asdict(worker) for worker in workers],
+            "workers": [asdict(worker) for worker in engine.workers()],
             "recording": self.backlog.state() if self.backlog else None,
         }
+
+    def reload(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Take over the configuration again: {"model", "changed"}."""
+        _known(arguments, ())
+        return self.reloader.reload()
 
     def record(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Write the last seconds; {"seconds": 10.0} -> {"path", "frames", "bytes"}."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -19,6 +19,7 @@ from runtime.recording.setup import Setup
 from runtime.workers.channel import Channel, Closed
 from runtime.workers.outputs import Outputs
 from runtime.workers.process import WorkerProcess, error_of, remaining
+from runtime.workers.ring import Ring
 from runtime.workers.state import WorkerState
 from runtime.workers.supervisor import Supervisor, stopped
 from runtime.workers.turn import Turn
@@ -97,8 +98,12 @@ class RemoteDetector:
         return Observation(nothing, fit.letterbox(), outputs.arrays(), found, timing)
 
     def _work(self, frame: Frame, *, observe: bool) -> tuple[Fit, Detections, Timing]:
-        if frame.slot is None:
-            raise InferenceError("expected a frame in shared memory, got one that is not")
+        if frame.slot is None:  # taken before this engine came: rare
+            frame = _placed(frame)
+            try:
+                return self._work(frame, observe=observe)
+            finally:
+                _forget(frame)
         worker = self._supervisor.enter(0)
         if worker is None:
             raise stopped()
@@ -160,6 +165,22 @@ class RemoteDetector:
         if answer["id"] != number:
             raise ValueError(f"expected the answer to {number}, got one to {answer['id']}")
         return answer
+
+
+def _placed(frame: Frame) -> Frame:
+    """A copy of the frame in shared memory of its own."""
+    slot = Ring(frame.pixels.nbytes, 1).acquire()
+    assert slot is not None  # noqa: S101 - the ring is new
+    pixels = slot.view(frame.pixels.shape)
+    np.copyto(pixels, frame.pixels)
+    return replace(frame, pixels=pixels, slot=slot)
+
+
+def _forget(frame: Frame) -> None:
+    """Give up the memory of a placed frame."""
+    if frame.slot is not None:
+        frame.slot.release()
+        frame.slot.ring.close()
 
 
 def _read(answer: dict[str, Any]) -> tuple[Fit, Detections, Timing]:

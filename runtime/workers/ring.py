@@ -48,7 +48,7 @@ class Ring:
     """A number of slots of one size, for the frames of one camera."""
 
     def __init__(self, slot_bytes: int, slots: int) -> None:
-        self.number = next(_NUMBERS)
+        self.number, self.slots = next(_NUMBERS), slots
         page = mmap.PAGESIZE
         self.slot_bytes = (slot_bytes + page - 1) // page * page
         self.fd = os.memfd_create("npud-frames")
