@@ -84,16 +84,17 @@ def command(
     """Convert a MODEL (.onnx, its post-processing cut off) for a board, and verify the result.
 
     The vendor's toolkit runs in an environment of its own, which is installed at the first use (2
-    to 3 GB).  How pictures are fed is read from the manifest beside MODEL; calibration pictures are
-    letterboxed as at run time.  Written are the model, its manifest with the golden sample, and
-    MODEL.conversion/ with the toolkit's log and what the simulator needs.  In the end the model is
-    run in the vendor's simulator and held against what the float model finds.
+    to 3 GB on disk).  How pictures are fed is read from the manifest beside MODEL; calibration
+    pictures are letterboxed as at run time.  Written are the model, its manifest with the golden
+    sample, and MODEL.conversion/ with the toolkit's log and what the simulator needs.  In the end
+    the model is run in the vendor's simulator and held against what the float model finds.
 
     \b
     Examples:
       npud prepare yolov8n.onnx --sigmoid npu -o cut
       npud convert cut/yolov8n.npu-sigmoid.onnx --target rk3588 --calibration pictures/
-      npud convert cut/yolo26n.cpu-sigmoid.onnx --target rdkx5 --calibration pictures/
+      npud prepare yolo26n.onnx --layout drobotics --sigmoid cpu -o nhwc
+      npud convert nhwc/yolo26n.cpu-sigmoid.onnx --target rdkx5 --calibration pictures/
       npud convert --target rk3588 --install
     """
     chip = target_of(target, "int8" if only_install else quantization)
