@@ -144,7 +144,7 @@ def aspect(subject: Subject) -> Finding | None:
         return Finding("aspect", "ok", "all have the aspect of the model's input")
     text = (
         f"{len(others)} of {len(images)} are of another aspect than the model's input: toolchains "
-        f"stretch them, npud letterboxes. Measured to be harmless (43 objects with either, of 54)"
+        f"stretch images, npud letterboxes. Measured to be harmless (43 objects with either, of 54)"
     )
     return Finding("aspect", "ok", text)
 
@@ -165,7 +165,9 @@ def camera(subject: Subject) -> Finding | None:
     if not subject.camera or len(subject.samples) < 2:
         return None
     outside = []
-    for key in ("brightness", "contrast", "sharpness", "aspect"):
+    keys = ["brightness", "contrast", "sharpness"]
+    keys += [] if subject.found.tensors else ["aspect"]  # tensors are fitted already
+    for key in keys:
         measured, frames = values(subject.samples, key), values(subject.camera, key)
         low, high = np.percentile(measured, (2, 98))
         room = 0.02 * max(abs(low), abs(high))
@@ -176,9 +178,7 @@ def camera(subject: Subject) -> Finding | None:
     if outside:
         text = f"{number} frames of the camera lie outside the set: {'; '.join(outside)}"
         return Finding("camera", "warning", text, "add frames of this camera (npud record)")
-    text = (
-        f"{number} frames of the camera lie within the set: brightness, contrast, sharpness, aspect"
-    )
+    text = f"{number} frames of the camera lie within the set: {', '.join(keys)}"
     return Finding("camera", "ok", text)
 
 

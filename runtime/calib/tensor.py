@@ -100,9 +100,9 @@ def _planes(tensor: Tensor, values: NDArray[Any]) -> NDArray[np.float32]:
 
 def _npy(path: Path) -> tuple[NDArray[Any], str]:
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ModelError(f"{path}: expected an .npy of numbers: {error}") from None
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's header parser raises a dozen kinds
+        raise ModelError(f"{path}: expected an .npy of numbers: {_line(error)}") from None
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or not values.size:
         raise ModelError(f"{path}: expected an .npy of numbers, got another kind")
     return values, f"{list(values.shape)} {values.dtype} by its header"
@@ -115,7 +115,7 @@ def _raw(path: Path, size: tuple[int, int] | None) -> tuple[NDArray[Any], str]:
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from None
     if size is None:
-        raise ModelError(f"{path}: {len(data)} bytes: {_guesses(len(data))}; state --size H W")
+        raise ModelError(f"{path}: {len(data)} bytes: {_guesses(len(data))}; state --size WxH")
     pixels = size[0] * size[1]
     if len(data) * 2 == pixels * 3:
         return data.reshape(size[0] * 3 // 2, size[1]), "NV12 by its length"
@@ -173,3 +173,7 @@ def _by_neighbours(values: NDArray[Any], width: int) -> tuple[Layout, str]:
     if alternate:
         return "nhwc", ", NHWC as colours alternate"
     return "nchw", ", NCHW as neighbours are of one colour"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -15,6 +15,7 @@ from runtime.calib.pick import pick
 from runtime.calib.sample import Sample, sample_of
 from runtime.calib.subject import Subject
 from runtime.cli._inspect import findings_text
+from runtime.cli.sizes import PIXELS
 from runtime.models import manifest as manifests
 from runtime.models.info import picture_size
 from runtime.models.manifest import Manifest
@@ -29,7 +30,7 @@ from runtime.sources import open_source
     metavar="M",
     help="The model's .toml: input size, letterbox, colours; the model beside it counts, too.",
 )
-@click.option("--size", type=(int, int), metavar="H W", help="The model's input, where M has none.")
+@click.option("--size", type=PIXELS, metavar="WxH", help="The model's input, where M has none.")
 @click.option("--camera", metavar="SOURCE", help="The deployed camera, a video or pictures of it.")
 @click.option(
     "--frames",

@@ -1,4 +1,4 @@
-"""Option types: durations and sizes with their units."""
+"""Option types: durations and sizes with their units, sizes of pictures."""
 
 from __future__ import annotations
 
@@ -31,5 +31,21 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]
         return float(found[1]) * unit
 
 
+class Pixels(click.ParamType):  # type: ignore[type-arg]
+    """A picture's size, "WIDTHxHEIGHT" -> (height, width)."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Height and width; fails for what is none."""
+        found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value))
+        if found is None or not (int(found[1]) and int(found[2])):
+            self.fail(f"expected WIDTHxHEIGHT, such as 640x480, got {value!r}", param, ctx)
+        return int(found[2]), int(found[1])
+
+
 DURATION = Quantity("duration", SECONDS, "10s")
 SIZE = Quantity("size", BYTES, "500MB")
+PIXELS = Pixels()

@@ -81,13 +81,16 @@ class Graph:
         outputs = [onnx.ValueInfoProto(name=name) for name in names]
         part = self.part(self.nodes_to(names), self.inputs, outputs)
         kind = onnx.helper.tensor_dtype_to_np_dtype(self.inputs[0].type.tensor_type.elem_type)
-        found = run(part, {self.inputs[0].name: np.zeros(picture, kind)})
+        found = run(session(part), {self.inputs[0].name: np.zeros(picture, kind)})
         return {name: tuple(np.shape(tensor)) for name, tensor in zip(names, found)}
 
 
-def run(model: Any, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """All outputs of a model in memory, on onnxruntime's CPU provider."""
-    return list(session(model).run(None, dict(feed)))
+def run(session: Any, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """All outputs of a session; raises ModelError."""
+    try:
+        return list(session.run(None, dict(feed)))
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        raise ModelError(f"onnxruntime cannot run a part of it: {_line(error)}") from None
 
 
 def session(model: Any) -> Any:
@@ -98,8 +101,8 @@ def session(model: Any) -> Any:
         return ort.InferenceSession(
             model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime's exceptions have no common base of their own
-        raise ModelError(f"onnxruntime cannot run a part of it: {_line(error)}") from None
+    except Exception as error:  # as above
+        raise ModelError(f"onnxruntime cannot load a part of it: {_line(error)}") from None
 
 
 def sources(node: Any) -> Iterator[str]:

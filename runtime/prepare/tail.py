@@ -18,7 +18,7 @@ from npud.errors import ModelError
 from postprocess.plan import Anchors, HeadPlan
 from postprocess.tensor import TensorSpec
 from postprocess.views import cells_first
-from runtime.prepare.graph import Graph, onnx, session
+from runtime.prepare.graph import Graph, onnx, run, session
 from runtime.prepare.walk import Raw
 
 Role = Literal["box", "cls", "obj", "all"]
@@ -61,7 +61,7 @@ class Tail:
     def ask(self, values: Values) -> Answer:
         """Boxes (N, 4) and scores (N, C or 1) for these raw tensors; those not given are 0."""
         feed = {raw.name: np.zeros(raw.shape, np.float32) for raw in self.raws}
-        outputs = self.session.run(None, feed | dict(values))
+        outputs = run(self.session, feed | dict(values))
         level = self.plan.levels[0]
         spec = self.specs[level.box]
         boxes = cells_first(outputs[level.box], level, spec, level.box_channel, 4)

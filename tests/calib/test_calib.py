@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from npud.errors import ModelError
 from runtime.calib.pick import pick
 from runtime.calib.sample import dhash, sample_of
+from runtime.calib.tensor import read_tensor
 
 Command = Callable[..., tuple[int, str, str]]
 SIZE = (64, 96)  # (height, width) of the model's input
@@ -246,9 +248,27 @@ def test_a_raw_file_needs_the_models_size(command: Command, tmp_path: Path) -> N
     code, out, _ = command("calib", folder)
     assert code == 1
     assert "it may be float32 640x640" in " ".join(out.split())
-    code, out, _ = command("calib", folder, "--size", "320", "320")
+    code, out, _ = command("calib", folder, "--size", "320x320")
     assert code == 1
     assert "got 4915200" in " ".join(out.split())
+
+
+def test_damaged_tensors_are_told(tmp_path: Path) -> None:
+    """Any bytes are a tensor or a ModelError, never something else."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((1, 3, 16, 16), np.float32))
+    whole, random = path.read_bytes(), np.random.default_rng(1)
+    refused = 0
+    for k in range(300):
+        data = bytearray(whole[: random.integers(0, len(whole))] if k % 2 else whole)
+        for at in random.integers(0, max(1, min(len(data), 128)), 3):
+            data[at : at + 1] = random.bytes(1)
+        path.write_bytes(data)
+        try:
+            read_tensor(path, (16, 16))
+        except ModelError:
+            refused += 1
+    assert refused > 200
 
 
 def test_the_cameras_light_must_be_in_the_set(run: Run, tmp_path: Path) -> None:
@@ -307,6 +327,7 @@ def test_mistakes_are_one_line(command: Command, tmp_path: Path) -> None:
         ([tmp_path / "a.jpg"], 1, "got a file"),
         ([tmp_path, "--manifest", "no.toml"], 2, "no.toml: No such file"),
         ([tmp_path, "--list", "x"], 2, "--list needs --pick N"),
+        ([tmp_path, "--size", "64"], 2, "expected WIDTHxHEIGHT, such as 640x480, got '64'"),
         ([tmp_path, "--pick", "0"], 2, "0 is not in the range"),
         ([tmp_path, "--camera", "nocam.mp4"], 1, "nocam.mp4"),
     ):
