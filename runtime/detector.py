@@ -256,11 +256,14 @@ def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
         height = height * 2 // 3
     if wanted.size and wanted.size != (height, width):
         raise ModelError(f"input.size {list(wanted.size)} does not fit its input {tensor}")
-    if tensor.dtype not in (np.float32, np.float16, np.uint8):
-        raise ModelError(f"expected an input of float32, float16 or uint8, got {tensor}")
+    if tensor.dtype not in (np.float32, np.float16, np.uint8, np.int8):
+        raise ModelError(f"expected an input of float32, float16, uint8 or int8, got {tensor}")
     given = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not None}
     if tensor.dtype == np.uint8:
         given = _fed_as_bytes(files, tensor.name, given)
+    if tensor.dtype == np.int8 and tensor.quantization:
+        grid = tensor.quantization  # of the values after mean and std
+        given["quantization"] = (float(grid.scale.flat[0]), int(grid.zero_point.flat[0]))
     if tensor.layout == "nv12":
         if given.get("mean") or given["std"] != (1.0, 1.0, 1.0):
             raise ModelError("input.mean and input.std cannot be applied to an NV12 input")

@@ -11,9 +11,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 from npud.errors import InferenceError, ModelError
+from postprocess.tensor import Quantization, TensorSpec
 from runtime import bundled, config
 from runtime.detector import Detector, read_model
 from runtime.frame import Frame
+from runtime.models import recording
 from runtime.scenes import LABELS, Street
 
 PICTURE = Frame(Street(2, (640, 480)).frame(90)[0])
@@ -115,3 +117,19 @@ def test_an_observation_is_kept_while_the_context_works_on(tmp_path: Path) -> No
     for array, before in zip([seen.inputs, *seen.outputs], kept):
         assert np.array_equal(array, before)
     assert [output.shape for output in seen.outputs] == [o.shape for o in one.backend.outputs]
+
+
+def test_an_int8_input_is_fed_on_its_own_grid(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    grid = Quantization(np.array(1 / 255, np.float32), np.array(-128, np.int32))
+    picture = TensorSpec("images", (1, 96, 128, 3), np.dtype(np.int8), "nhwc", grid)
+    output = TensorSpec("output", (1, 5, 252), np.dtype(np.float32))
+    recording.save(path, [picture], [output], [[np.zeros(output.shape, np.float32)]])
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    fed = detector(path).observe(Frame(pixels)).inputs[0]
+    assert fed.dtype == np.int8
+    assert np.array_equal(fed.astype(int), pixels[..., ::-1].astype(int) - 128)  # RGB
+    blind = TensorSpec("images", (1, 96, 128, 3), np.dtype(np.int8), "nhwc")
+    recording.save(path, [blind], [output], [[np.zeros(output.shape, np.float32)]])
+    with pytest.raises(ModelError, match="scale and zero point of an int8 input, got none"):
+        detector(path)
