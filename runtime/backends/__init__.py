@@ -50,7 +50,8 @@ def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
     """Load a model with the named backend, or with the first that can run the file ("auto")."""
     fitting = entries(name, path)
     options.simulate.check()
-    if options.simulate.active and BACKENDS["onnx"] not in fitting:
+    simulated = BACKENDS["onnx"], BACKENDS["replay"]  # recordings stay what they are
+    if options.simulate.active and not any(entry in fitting for entry in simulated):
         raise ConfigError("backend.simulate: expected backend onnx and an .onnx model")
     backend = fitting[0].load() if name != "auto" else _first_available(fitting)
     return backend(path, options)
