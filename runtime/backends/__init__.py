@@ -53,7 +53,7 @@ def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
     simulated = BACKENDS["onnx"], BACKENDS["replay"]  # recordings stay what they are
     if options.simulate.active and not any(entry in fitting for entry in simulated):
         raise ConfigError("backend.simulate: expected backend onnx and an .onnx model")
-    backend = fitting[0].load() if name != "auto" else _first_available(fitting)
+    backend = fitting[0].load() if name != "auto" else _first_available(fitting, path)
     return backend(path, options)
 
 
@@ -75,7 +75,7 @@ def entries(name: str, path: Path) -> list[Entry]:
     return fitting
 
 
-def _first_available(fitting: list[Entry]) -> type[Backend]:
+def _first_available(fitting: list[Entry], path: Path) -> type[Backend]:
     reasons = []
     for entry in fitting:
         try:
@@ -85,4 +85,7 @@ def _first_available(fitting: list[Entry]) -> type[Backend]:
             reasons.append(str(error))
         else:
             return backend
+    if path.with_suffix(".conversion").is_dir():  # npud convert made it here (docs/convert.md)
+        simulator = "rknn-sim" if path.suffix.lower() == ".rknn" else "hobot-sim"
+        reasons.append(f"on a PC, use backend {simulator}")
     raise BackendUnavailable("; or ".join(reasons))

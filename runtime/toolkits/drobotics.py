@@ -136,9 +136,10 @@ def convert(environment: Environment, job: Job, say: Callable[[str], None]) -> M
     config = mapper_config(job)
     level = config["compiler_parameters"]["optimize_level"]
     slow = ", which takes minutes" if level in ("O2", "O3") else ""
-    say(f"{MAPPER}: calibrating with {len(job.pictures)} pictures, compiling at {level}{slow}")
+    log = job.folder / "toolkit.log"
+    say(f"{MAPPER}: {len(job.pictures)} pictures, compiling at {level}{slow} (log: {log})")
     pictures = job.pictures.transpose(0, 3, 1, 2).astype("float32")
-    script = Script(environment, BUILD, job.folder / "toolkit.log")
+    script = Script(environment, BUILD, log)
     request = {
         "do": "build",
         "onnx": str(job.source.absolute()),

@@ -99,8 +99,10 @@ def check(job: Job) -> None:
 
 def convert(environment: Environment, job: Job, say: Callable[[str], None]) -> Made:
     """Write job.output; raises ModelError."""
-    say(f"{NAME}: building for {job.target}, {job.quantization}")
-    model = Model(environment, job, job.folder / "toolkit.log")
+    log = job.folder / "toolkit.log"
+    count = "" if job.pictures is None else f", {len(job.pictures)} pictures"
+    say(f"{NAME}: building for {job.target}, {job.quantization}{count} (log: {log})")
+    model = Model(environment, job, log)
     model.close()
     return Made(model.version, model.parameters)
 

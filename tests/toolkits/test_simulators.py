@@ -121,6 +121,14 @@ def open_backend_class(name: str) -> type:
     return BACKENDS[name].load()
 
 
+def test_auto_names_the_simulator_of_what_convert_made_here(tmp_path: Path) -> None:
+    record.folder_of(tmp_path / "m.bin").mkdir()
+    with pytest.raises(
+        BackendUnavailable, match=r"pyeasy_dnn.*; or on a PC, use backend hobot-sim$"
+    ):
+        open_backend("auto", tmp_path / "m.bin", BackendOptions())
+
+
 def test_a_file_that_convert_did_not_make_has_no_simulator(shared: Path, tmp_path: Path) -> None:
     for name, suffix in (
         ("rknn-sim", "rknn/yolov8n_rk3588_i8.rknn"),
