@@ -104,6 +104,8 @@ def figures_of(
     pictures: Sequence[Picture], results: Sequence[Result], classes: ClassMap, threshold: float
 ) -> Figures:
     """Compare what was found in `pictures` with their labels; `threshold` is the deployed one."""
+    if not pictures:
+        return Figures(0, None, None, Counted(threshold, 0, 0, 0), Counted(None, 0, 0, 0), ())
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
         evaluation = _evaluation(pictures, results, classes)
         evaluation.evaluate()
@@ -140,7 +142,8 @@ def _mean(precision: NDArray[np.float64]) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _evaluation(pictures: Sequence[Picture], results: Sequence[Result], classes: ClassMap) -> Any:
+def pycocotools() -> tuple[Any, Any]:
+    """Its classes COCO and COCOeval; raises BackendUnavailable where it is not installed."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -148,8 +151,13 @@ def _evaluation(pictures: Sequence[Picture], results: Sequence[Result], classes:
         raise BackendUnavailable(
             f"expected pycocotools, got: {error}; remedy: pip install 'npud[workbench]'"
         ) from None
+    return COCO, COCOeval
 
-    class Evaluation(COCOeval):  # type: ignore[misc]
+
+def _evaluation(pictures: Sequence[Picture], results: Sequence[Result], classes: ClassMap) -> Any:
+    COCO, COCOeval = pycocotools()
+
+    class Evaluation(COCOeval):  # type: ignore[misc, valid-type]
         """pycocotools sets `ignore` to `iscrowd`; here objects marked difficult are ignored too."""
 
         def _prepare(self) -> None:

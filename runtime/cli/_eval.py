@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import click
 from rich import box
 from rich.console import Console
 from rich.progress import (
@@ -18,11 +22,33 @@ from rich.progress import (
 from rich.table import Table
 
 from runtime import config
-from runtime.accuracy.dataset import Dataset
+from runtime.accuracy.dataset import Dataset, Picture
 from runtime.accuracy.metrics import ClassFigures, Counted, Figures
 from runtime.detector import ModelFiles
 
+WIDTH = 110
 COLUMNS = ("objects", "mAP50-95", "mAP50", "P", "R", "F1", "best F1", "at")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is evaluated on, and where the results go."""
+
+    dataset: Dataset
+    classes: Sequence[str]
+    limit: int | None
+    log: Path
+    resume: bool
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures that are wanted."""
+        return self.dataset.pictures[: self.limit]
+
+    @property
+    def total(self) -> int:
+        """How many they are."""
+        return len(self.pictures)
 
 
 @contextlib.contextmanager
@@ -46,21 +72,31 @@ def render(
     files: ModelFiles, dataset: Dataset, settings: config.Model, figures: Figures, total: int
 ) -> None:
     """Print the figures: all classes together, then each that has something to say."""
-    console = Console(highlight=False, soft_wrap=True)
     part = "" if figures.images == total else f" of {total} (PARTIAL: interrupted)"
-    console.print(
+    click.echo(
         f"{files.name} on {dataset.path} ({dataset.kind}), {figures.images}{part} pictures, "
-        f"{figures.deployed.objects} objects",
-        markup=False,
+        f"{figures.deployed.objects} objects"
     )
-    console.print(
+    click.echo(
         f"IoU threshold of NMS {settings.iou_threshold:g}, at most {settings.max_detections} "
         f"detections; P, R, F1 at score ≥ {settings.score_threshold:g} and IoU ≥ 0.5\n"
     )
     shown = [c for c in figures.classes if c.deployed.objects or c.deployed.found]
-    console.print(_table(figures, shown))
+    show(_table(figures, shown))
     if left_out := len(figures.classes) - len(shown):
-        console.print(f"\n{left_out} classes without objects and detections are left out")
+        click.echo(f"\n{left_out} classes without objects and detections are left out")
+
+
+def show(table: Table) -> None:
+    """Print a table as wide as it needs, without blanks at the ends of lines."""
+    click.echo(as_lines(table))
+
+
+def as_lines(table: Table) -> str:
+    """A table as plain text."""
+    buffer = io.StringIO()
+    Console(file=buffer, highlight=False, width=WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
 def _table(figures: Figures, shown: list[ClassFigures]) -> Table:

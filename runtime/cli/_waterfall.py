@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from runtime import config
-from runtime.accuracy.dataset import Dataset, class_map
+from runtime.accuracy.dataset import class_map
 from runtime.accuracy.evaluate import Lane, as_json, at_lowest_score, header_of, run
 from runtime.accuracy.log import Log
 from runtime.accuracy.metrics import figures_of
 from runtime.accuracy.waterfall import NO_LOSS, STEPS, Row, chains, losses
-from runtime.cli._eval import number, progress
+from runtime.cli._eval import Plan, number, progress, show
 from runtime.detector import Detector, read_model
 
 OPTION_OF = {"float": "--float", "preprocessing": "--float", "npu_sigmoid": "--npu-sigmoid"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is evaluated on what; `settings` are [model] and [backend] of each model given."""
-
-    dataset: Dataset
-    classes: Sequence[str]
-    limit: int | None
-    log: Path
-    resume: bool
 
 
 Settings = tuple[config.Model, config.Backend]
@@ -60,9 +46,8 @@ def measure(
             header = header_of(detector.files, at_lowest_score(model), chip, plan.dataset, step)
             path = plan.log.with_suffix(f".{step}.jsonl")
             lanes.append(Lane(chain, Log(path, header, plan.resume), detector.files.labels))
-        pictures = plan.dataset.pictures[: plan.limit]
-        with progress(f"{len(steps)} steps", len(pictures)) as advance:
-            runs = run(lanes, pictures, advance)
+        with progress(f"{len(steps)} steps", plan.total) as advance:
+            runs = run(lanes, plan.pictures, advance)
         threshold = deployed[0].score_threshold
         figures = {
             step: figures_of(done.pictures, done.results, mapped[step], threshold)
@@ -85,7 +70,6 @@ def _open(settings: Settings | None, stack: contextlib.ExitStack) -> Detector | 
 
 def render(rows: Sequence[Row], threshold: float) -> None:
     """Print the waterfall as a table."""
-    console = Console(highlight=False, width=110)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("step", no_wrap=True)
     for name in ("mAP50-95", "", "mAP50", "", "F1", ""):
@@ -105,7 +89,7 @@ def render(rows: Sequence[Row], threshold: float) -> None:
             number(f.deployed.f1),
             signed(change.f1),
         )
-    console.print(table)
+    show(table)
     for row in rows:
         if row.figures is not None and row.step in ("float", "quantized", "npu_sigmoid"):
             click.echo(f"{row.title}: {row.model}")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from npud.errors import ConfigError
+from runtime import config
 from runtime.accuracy import plots
 from runtime.accuracy.dataset import class_map, open_dataset
 from runtime.accuracy.evaluate import Lane, as_json, at_lowest_score, header_of, run
 from runtime.accuracy.log import Log
-from runtime.accuracy.metrics import Figures, figures_of
+from runtime.accuracy.metrics import Figures, figures_of, pycocotools
 from runtime.accuracy.report import eval_page, waterfall_page, write_html
 from runtime.cli import _waterfall
-from runtime.cli._eval import progress, render
+from runtime.cli._eval import Plan, progress, render
 from runtime.cli.options import backend as backend_option
 from runtime.cli.options import build, thresholds
 from runtime.config import Config
@@ -91,53 +93,70 @@ def command(
       npud eval yolov8n.rknn --backend rknn-sim --data coco/ --waterfall --float yolov8n.onnx
     """
 
-    def settings_of(name: str, config: Path | None, backend: str | None) -> Config:
+    def settings_of(name: str, toml: Path | None, backend: str | None) -> Config:
         named = None if name == "bundled" else name
         return build(
-            config, {"model": {"path": named, **model_options}, "backend": {"name": backend}}
+            toml, {"model": {"path": named, **model_options}, "backend": {"name": backend}}
         )
 
     if (float_model or npu_sigmoid or npu_sigmoid_config) and not waterfall:
         raise ConfigError("--float, --npu-sigmoid: expected --waterfall with them")
+    pycocotools()  # what is missing is told now, not at the end
     if plot or html:
-        plots.figure()  # what is missing for it is told now, not at the end
+        plots.figure()
     deployed = settings_of(model, path, backend)
     dataset = open_dataset(data, images)
     stem = Path(deployed.model.path).stem if deployed.model.path else "bundled"
     log = log or Path(f"eval-{stem}.jsonl")
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
-    plan = _waterfall.Plan(dataset, wanted, limit, log, resume)
+    plan = Plan(dataset, wanted, limit, log, resume)
     if waterfall:
-        others: list[Config | None] = [
-            settings_of(float_model, None, None) if float_model else None,
-            settings_of(npu_sigmoid, npu_sigmoid_config or path, backend) if npu_sigmoid else None,
+        pairs: list[Pair | None] = [
+            _pair(settings_of(float_model, None, None)) if float_model else None,
+            _pair(settings_of(npu_sigmoid, npu_sigmoid_config or path, backend))
+            if npu_sigmoid
+            else None,
         ]
-        show = _show_waterfall(plan, deployed, others, json_wanted)
+        outcome = _measure_steps(plan, deployed, pairs, json_wanted)
     else:
-        show = _show_figures(plan, deployed, json_wanted)
-    drawing, page, end = show
-    if plot:
-        plots.write_plot(drawing(), plot)
-    if html:
-        write_html(html, page())
-    end()
+        outcome = _measure(plan, deployed, json_wanted)
+    if outcome.done and plot:
+        plots.write_plot(outcome.draw(), plot)
+    if outcome.done and html:
+        write_html(html, outcome.page())
+    if outcome.interrupted:
+        click.echo(
+            f"npud: interrupted: the figures are those of {outcome.done} of {plan.total} pictures; "
+            f"--resume goes on ({log})",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
 
 
-Shown = tuple[Callable[[], Any], Callable[[], str], Callable[[], None]]
+Pair = tuple[config.Model, config.Backend]
 
 
-def _show_waterfall(
-    plan: _waterfall.Plan, deployed: Config, others: list[Config | None], json_wanted: bool
-) -> Shown:
-    """Measure and print; returns what makes the plot and the page, and what ends the command."""
-    pairs = [(one.model, one.backend) if one else None for one in others]
-    rows, interrupted = _waterfall.measure(
-        plan, (deployed.model, deployed.backend), pairs[0], pairs[1]
-    )
+def _pair(settings: Config) -> Pair:
+    return settings.model, settings.backend
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was printed already, as plot and page, and how many pictures it is of."""
+
+    done: int
+    interrupted: bool
+    draw: Callable[[], Any]
+    page: Callable[[], str]
+
+
+def _measure_steps(
+    plan: Plan, deployed: Config, others: Sequence[Pair | None], json_wanted: bool
+) -> Outcome:
+    rows, interrupted = _waterfall.measure(plan, _pair(deployed), *others)
     done = max((row.figures.images for row in rows if row.figures), default=0)
-    total = len(plan.dataset.pictures[: plan.limit])
     if done and json_wanted:
-        document = _about(plan, deployed, total, interrupted) | {
+        document = _about(plan, deployed, interrupted) | {
             "images": done,
             "waterfall": _waterfall.rows_json(rows),
         }
@@ -145,67 +164,54 @@ def _show_waterfall(
     elif done:
         click.echo(f"{plan.dataset.path} ({plan.dataset.kind}), {done} pictures\n")
         _waterfall.render(rows, deployed.model.score_threshold)
-    return (
+    data = str(plan.dataset.path)
+    return Outcome(
+        done,
+        interrupted,
         lambda: plots.waterfall(rows),
-        lambda: waterfall_page(str(plan.dataset.path), rows, interrupted),
-        lambda: _end(interrupted, done, total, plan.log),
+        lambda: waterfall_page(data, rows, interrupted),
     )
 
 
-def _show_figures(plan: _waterfall.Plan, deployed: Config, json_wanted: bool) -> Shown:
-    """As _show_waterfall(), of the deployed way alone."""
+def _measure(plan: Plan, deployed: Config, json_wanted: bool) -> Outcome:
     files, figures, interrupted = _evaluate(plan, deployed)
-    total = len(plan.dataset.pictures[: plan.limit])
-    if json_wanted:
-        document = _about(plan, deployed, total, interrupted) | {"model": files.name}
+    if figures.images and json_wanted:
+        document = _about(plan, deployed, interrupted) | {"model": files.name}
         click.echo(json.dumps(document | as_json(figures), indent=1))
     elif figures.images:
-        render(files, plan.dataset, deployed.model, figures, total)
-    return (
+        render(files, plan.dataset, deployed.model, figures, plan.total)
+    data = str(plan.dataset.path)
+    return Outcome(
+        figures.images,
+        interrupted,
         lambda: plots.classes(figures),
-        lambda: eval_page(files.name, str(plan.dataset.path), figures, interrupted),
-        lambda: _end(interrupted, figures.images, total, plan.log),
+        lambda: eval_page(files.name, data, figures, interrupted),
     )
 
 
-def _evaluate(plan: _waterfall.Plan, deployed: Config) -> tuple[ModelFiles, Figures, bool]:
+def _evaluate(plan: Plan, deployed: Config) -> tuple[ModelFiles, Figures, bool]:
     files, lowest = read_model(deployed.model), at_lowest_score(deployed.model)
-    pictures = plan.dataset.pictures[: plan.limit]
     detector = Detector(files, lowest, deployed.backend)
     try:
         count = detector.plan.num_classes
         mapped = class_map(plan.dataset, files.labels, count, plan.classes)
         header = header_of(files, lowest, deployed.backend, plan.dataset, "deployed")
         lane = Lane(detector, Log(plan.log, header, plan.resume), files.labels)
-        with progress("evaluating", len(pictures)) as advance:
-            (done,) = run([lane], pictures, advance)
+        with progress("evaluating", plan.total) as advance:
+            (done,) = run([lane], plan.pictures, advance)
     finally:
         detector.close()
-    if not done.results:
-        _end(True, 0, len(pictures), plan.log)
     figures = figures_of(done.pictures, done.results, mapped, deployed.model.score_threshold)
     return files, figures, done.interrupted
 
 
-def _about(
-    plan: _waterfall.Plan, deployed: Config, total: int, interrupted: bool
-) -> dict[str, Any]:
+def _about(plan: Plan, deployed: Config, interrupted: bool) -> dict[str, Any]:
     return {
         "data": str(plan.dataset.path),
-        "of_images": total,
+        "of_images": plan.total,
         "complete": not interrupted,
         "settings": {
             "iou_threshold": deployed.model.iou_threshold,
             "max_detections": deployed.model.max_detections,
         },
     }
-
-
-def _end(interrupted: bool, done: int, total: int, log: Path) -> None:
-    if interrupted:
-        click.echo(
-            f"npud: interrupted: the figures are those of {done} of {total} pictures; --resume "
-            f"goes on ({log})",
-            err=True,
-        )
-        sys.exit(INTERRUPTED)

@@ -161,6 +161,26 @@ def test_mistakes_are_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("module", "more"), [("pycocotools.coco", ()), ("matplotlib.figure", ("--plot", "x.png"))]
+)
+def test_what_is_not_installed_is_told_first(
+    command: Command,
+    scenes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    module: str,
+    more: tuple[str, ...],
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    log = tmp_path / "log.jsonl"
+    code, _, err = command("eval", "bundled", "--data", scenes, "--log", log, *more)
+    assert code == 1
+    assert f"expected {module.split('.')[0]}, got" in err
+    assert "remedy: pip install 'npud[workbench]'" in err
+    assert not log.exists()
+
+
 def test_a_picture_that_cannot_be_read_is_named(command: Command, tmp_path: Path) -> None:
     scenes = labelled.write(tmp_path / "s", 2)
     (scenes / "images/0002.png").write_bytes(b"no picture")

@@ -169,3 +169,5 @@ def test_nothing_found_and_nothing_there() -> None:
     assert got.best.threshold is None
     got = figures_of([Picture(Path("a.jpg"), 1, make_truth([], []))], [nothing], MAP, 0.25)
     assert (got.map50_95, got.deployed.f1) == (None, None)
+    got = figures_of([], [], MAP, 0.25)
+    assert (got.images, got.map50, got.deployed.precision, got.classes) == (0, None, None, ())
