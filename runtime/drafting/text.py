@@ -42,12 +42,12 @@ def compose(
 def _entry(key: str, fact: Fact | None, question: Question | None) -> list[str]:
     name = key.rpartition(".")[2]
     if fact is not None:
-        line = f"{_key(name)} = {toml(fact.value)}"
+        line = f"{key_text(name)} = {toml(fact.value)}"
         beside = f"{line}  {' '.join(_comment(fact.source))}"
         if len(beside) <= WIDTH:
             return [beside]
         if isinstance(fact.value, (list, tuple)):
-            line = _array(name, fact.value)
+            line = array(name, fact.value)
         return [*_comment(fact.source), line]
     if question is None:
         return []
@@ -59,15 +59,15 @@ def _comment(text: str) -> list[str]:
     return textwrap.wrap(clean, WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-def _array(name: str, values: Any) -> str:
+def array(name: str, values: Any) -> str:
     """An array, over several lines where it is long."""
-    line = f"{_key(name)} = {toml(values)}"
+    line = f"{key_text(name)} = {toml(values)}"
     if len(line) <= WIDTH:
         return line
     items = ", ".join(toml(value).replace(" ", "\0") for value in values)  # keep an item whole
     rows = textwrap.wrap(items, WIDTH - 4, break_long_words=False, break_on_hyphens=False)
     body = "\n".join(f"    {row}" for row in rows).replace("\0", " ")
-    return f"{_key(name)} = [\n{body},\n]"
+    return f"{key_text(name)} = [\n{body},\n]"
 
 
 def toml(value: Any) -> str:
@@ -81,5 +81,6 @@ def toml(value: Any) -> str:
     return repr(value)
 
 
-def _key(name: str) -> str:
+def key_text(name: str) -> str:
+    """A key, quoted where TOML asks for it."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)

@@ -14,6 +14,7 @@ from npud.errors import ConfigError
 from postprocess.plan import HeadPlan
 from runtime import config, models
 from runtime.detector import Detector, read_model
+from runtime.drafting.dump import dump
 from runtime.frame import Frame
 from runtime.golden import reference
 from runtime.golden.canary import sample_of
@@ -22,7 +23,6 @@ from runtime.golden.reference import Reference
 from runtime.golden.verdict import Verdict
 from runtime.models import manifest as manifests
 from runtime.models.manifest import Calibration, Conversion, Golden, Input, Manifest
-from runtime.models.manifest_text import dump
 from runtime.sources.images import read_image
 from runtime.toolkits.calibration import list_images
 from runtime.toolkits.convert import Converted, Order

@@ -17,9 +17,9 @@ from runtime import bundled, models
 from runtime.backends.hobot_sim import yuv444_of_nv12
 from runtime.backends.requantize import as_stored
 from runtime.cli.convert import command, settings_of
+from runtime.drafting.dump import dump
 from runtime.input_spec import InputSpec
 from runtime.models import manifest as manifests
-from runtime.models.manifest_text import dump
 from runtime.toolkits import calibration, drobotics, record, rockchip
 from runtime.toolkits.job import Job
 from runtime.toolkits.targets import TARGETS, target_of

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
 
+from runtime.drafting.text import array, key_text, toml
 from runtime.models.manifest import Manifest
 
 
@@ -37,12 +37,12 @@ def _table(name: str, values: dict[str, Any]) -> list[str]:
     lines += [_line(key, value) for key, value in values.items() if not isinstance(value, dict)]
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            lines += _table(f"{name}.{key}", value)
+            lines += _table(f"{name}.{key_text(key)}", value)
     return lines
 
 
 def _line(key: str, value: Any) -> str:
-    """JSON's texts, numbers, booleans and lists are TOML's."""
-    plain = key.replace("_", "").replace("-", "").isalnum() and key.isascii()
-    name = key if plain else json.dumps(key)
-    return f"{name} = {json.dumps(msgspec.to_builtins(value), ensure_ascii=False)}"
+    value = msgspec.to_builtins(value)
+    if isinstance(value, (list, tuple)):
+        return array(key, value)
+    return f"{key_text(key)} = {toml(value)}"
