@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.board.machine import Board
 
-KERNELS = ("auto", "scalar", "reference")  # the board's are NEON's
+KERNELS = ("auto", "scalar")  # the board's are NEON's
 CONFIG = """
 [model]
 path = "{model}"
