@@ -6,6 +6,7 @@ names, order, layout and quantization.  A is the reference.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,13 +89,15 @@ def compare(
     result = Comparison(a.name, b.name, plan_a, plan_b, _unlike(a, b))
     result.notes = _notes(a, b, result)
     tallies: dict[str, Tally] = {}
+    renamed = _renamed(a.detector.files.labels, b.detector.files.labels)
     try:
         for number, frame in enumerate(frames):
             seen_a, seen_b = a.observe(number, frame), b.observe(number, frame)
             if not result.only_detections:
                 for what, x, y in _paired(a, seen_a, b, seen_b):
                     tallies.setdefault(what, Tally(what)).add(x, y, limits)
-            result.found.append(_matched(frame.name, seen_a.found, seen_b.found))
+            found_b = seen_b.found if renamed is None else renamed(seen_b.found)
+            result.found.append(_matched(frame.name, seen_a.found, found_b))
             advance()
     except KeyboardInterrupt:
         result.interrupted = True
@@ -154,8 +157,21 @@ def _notes(a: Side, b: Side, result: Comparison) -> list[str]:
         notes.append(ROWS_HAVE_NO_ORDER)
     labels_a, labels_b = a.detector.files.labels, b.detector.files.labels
     if labels_a and labels_b and labels_a != labels_b:
-        notes.append("the labels differ: classes are compared by their number")
+        notes.append("the labels differ: detections are matched by name, outputs by channel")
     return notes
+
+
+def _renamed(a: tuple[str, ...], b: tuple[str, ...]) -> Callable[[Detections], Detections] | None:
+    """What gives detections of B the class ids that A has for their names, if they differ."""
+    if not a or not b or a == b:
+        return None
+    ids = np.array([a.index(name) if name in a else len(a) + k for k, name in enumerate(b)])
+
+    def rename(found: Detections) -> Detections:
+        known = ids.astype(np.int32)[found.class_ids.clip(0, len(ids) - 1)]
+        return dataclasses.replace(found, class_ids=known)
+
+    return rename
 
 
 def _matched(picture: str, a: Detections, b: Detections) -> Found:

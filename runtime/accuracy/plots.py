@@ -130,7 +130,9 @@ def waterfall(rows: Sequence[Row]) -> Any:
     for name, colour, side in (("mAP50-95", FIRST, 0.19), ("F1", SECOND, -0.19)):
         _steps(axes, rows, name, colour, side)
     axes.set_yticks(np.arange(len(rows)), names)
-    axes.set(xlim=(0, 1.05), ylim=(-0.6, len(rows) - 0.4))
+    given = [row.figures for row in rows if row.figures]
+    most = max(max(f.map50_95 or 0, f.deployed.f1 or 0) for f in given) if given else 1
+    axes.set(xlim=(0, 1.35 * most or 1), ylim=(-0.6, len(rows) - 0.4))
     _legend(axes, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return drawing
 

@@ -147,6 +147,22 @@ def test_a_model_is_equal_to_itself_recorded(
         assert mixed == (both if change is not probable else both[1:])
 
 
+def test_classes_are_matched_by_name(
+    command: Command, scenes: Path, recorded: tuple, tmp_path: Path
+) -> None:
+    """Channels, and labels, in another order: nothing has changed for who reads names."""
+
+    def turned(spec: TensorSpec, array: np.ndarray) -> tuple[TensorSpec, np.ndarray]:
+        return spec, array if is_box(spec) else np.ascontiguousarray(array[:, ::-1])
+
+    path = save(tmp_path / "turned.npz", recorded, turned)
+    names = ", ".join(f'"{name}"' for name in LABELS[::-1])
+    path.with_suffix(".toml").write_text(f"labels = [{names}]\n")
+    code, got = compared(command, "bundled", path, "--images", scenes)
+    assert (code, got["detections"]["matched_share"]) == (0, 1)
+    assert got["notes"] == ["the labels differ: detections are matched by name, outputs by channel"]
+
+
 def test_two_recordings_need_no_pictures(command: Command, recorded: tuple, tmp_path: Path) -> None:
     a, b = (save(tmp_path / f"{c.__name__}.npz", recorded, c) for c in (as_it_is, dim))
     code, got = compared(command, a, b)
