@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from npud.errors import ConfigError, ControlError, ModelError, NpudError
@@ -22,8 +23,15 @@ DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=2")}
 class Reloader:
     """Reads the configuration again and exchanges what has changed, without losing a frame."""
 
-    def __init__(self, pipeline: Pipeline, settings: Config, reread: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Config,
+        reread: Callable[[], Config],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._pipeline, self._settings, self._reread = pipeline, settings, reread
+        self._around = around  # entered while a reload is being worked on
         self._busy = threading.Lock()
 
     def reload(self) -> dict[str, Any]:
@@ -35,7 +43,8 @@ class Reloader:
         if not self._busy.acquire(blocking=False):
             raise ControlError("another reload is being worked on; try again")
         try:
-            return self._reload(self._reread())
+            with self._around():
+                return self._reload(self._reread())
         finally:
             self._busy.release()
 

@@ -18,6 +18,7 @@ from runtime.control.commands import Daemon
 from runtime.control.place import socket_path
 from runtime.control.server import ControlServer
 from runtime.detector import read_model
+from runtime.notify import Notifier, ServiceManager
 from runtime.pipeline import Pipeline
 from runtime.publish import Publisher, Silence
 from runtime.recording.backlog import Backlog
@@ -44,6 +45,7 @@ def run(
     reread: gives the configuration anew, for a reload; SIGHUP asks for one then.
     """
     stop, hangup = threading.Event(), threading.Event()
+    notifier = Notifier()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals(stop, hangup if reread else None))
         files = read_model(settings.model)
@@ -65,7 +67,8 @@ def run(
             recorder=backlog.recorder if backlog else recorder,
         )
         stack.callback(lambda: pipeline.engine.close())
-        reloader = Reloader(pipeline, settings, reread or (lambda: settings))
+        manager = ServiceManager(notifier, [n for n, c in cameras.items() if c.required])
+        reloader = Reloader(pipeline, settings, reread or (lambda: settings), manager.reloading)
         pipeline.open(stop)
         stack.callback(pipeline.stop)
         pipeline.start()
@@ -73,8 +76,10 @@ def run(
             daemon = Daemon(pipeline, reloader, settings.publish.endpoint, backlog)
             _listen(settings, daemon, stack)
             log.info("publishing %s on %s", ", ".join(cameras), settings.publish.endpoint)
+        stack.callback(manager.stopping)
         for _ in _seconds(pipeline, stop, recorder):
             statuses = pipeline.publish_status()
+            manager.tell(statuses)
             if backlog:
                 backlog.watch(statuses)
             if hangup.is_set():
