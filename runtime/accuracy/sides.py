@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,36 @@ from runtime.backends.replay import ReplayBackend
 from runtime.detector import Detector, Observation, read_model
 from runtime.frame import Frame
 from runtime.models import manifest, recording
+from runtime.recording import pictures
+from runtime.recording.export import export
+from runtime.recording.reader import Reader
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Side:
-    """A detector; `frames` is how many frames a recording has, 0 for a model that is run."""
+    """A detector; `frames` is how many frames a recording has, 0 for a model that is run.
+
+    `film` is a recording that may have pictures in it.
+    """
 
     detector: Detector
     name: str
     frames: int
+    film: Path | None = None
 
     def observe(self, number: int, frame: Frame) -> Observation:
         """Run the model on a frame; a recording shows its own frame of that number."""
         if isinstance(self.detector.backend, ReplayBackend):
             self.detector.backend.seek(number)
         return self.detector.observe(frame)
+
+    def pictures(self) -> Iterator[Frame]:
+        """The recorded pictures; raises ConfigError where there are none."""
+        for number, recorded in enumerate(Reader(self.film) if self.film else ()):
+            if recorded.picture is None:
+                raise ConfigError(f"--images: expected pictures: {self.film} has none of its own")
+            kind, data = recorded.picture
+            yield Frame(pictures.decode(data, kind), name=f"frame {number}")
 
 
 def open_side(
@@ -46,7 +61,12 @@ def open_side(
     """
     path = Path(settings.path) if settings.path else None
     name = str(path or "bundled")
-    if path and path.suffix.lower() == ".npz" and is_plain(path):
+    film = path if path and path.suffix.lower() == ".mcap" else None
+    if film:
+        written = scratch / f"{film.stem}.npz"
+        export(Reader(film), written)  # and a manifest beside it
+        settings = msgspec.structs.replace(settings, path=str(written))
+    elif path and path.suffix.lower() == ".npz" and is_plain(path):
         beside = manifest.beside(path)
         written = scratch / path.name
         as_recording(path, inputs, written)
@@ -57,7 +77,7 @@ def open_side(
     frames = 0
     if isinstance(detector.backend, ReplayBackend):
         frames = detector.backend.frames
-    return Side(detector, name, frames)
+    return Side(detector, name, frames, film)
 
 
 def is_plain(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import sys
@@ -83,14 +84,15 @@ def command(
 ) -> None:
     """Compare models A (the reference) and B on pictures: outputs, and what they find.
 
-    A model is any file that a backend runs, a recording (.npz) of one, or an .npz of outputs by
-    name.  Outputs are paired by stride and role and compared as real values; detections one to one,
-    at IoU ≥ 0.5 and the same class.  A recording has its own frames: give the pictures that it was
-    made from, in the same order, or with two recordings none.
+    A model is any file that a backend runs, a recording (.mcap, .npz) of one, or an .npz of outputs
+    by name.  Outputs are paired by stride and role and compared as real values; detections one to
+    one, at IoU ≥ 0.5 and the same class.  A recording has its own frames: give the pictures that it
+    was made from, in the same order; none with two recordings, or where the .mcap has them.
 
     \b
     Examples:
       npud compare yolov8n.onnx yolov8n.rknn --images photos/ --html report.html
+      npud compare yolov8n.onnx gate.mcap
       npud compare float.npz board.npz --size 640x640 --min-matched 0.8
     """
     names = ("rtol", "atol", "min_matched", "max_score_shift", "max_mismatched", "min_cosine")
@@ -101,13 +103,14 @@ def command(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npud-")))
         models = ((a, backend_a), (b, backend_b))
         side_a, side_b = _open(models, path, options, _inputs(size), scratch, stack)
-        paths = _pictures(images, limit, (side_a, side_b))
-        with progress("comparing", len(paths)) as advance:
-            result = compare(side_a, side_b, _frames(paths, side_a), limits, advance)
+        total, frames = _frames(images, (side_a, side_b))
+        total = min(total, limit or total)
+        with progress("comparing", total) as advance:
+            result = compare(side_a, side_b, itertools.islice(frames, total), limits, advance)
     if not result.found:
         click.echo("npud: interrupted: no picture was done", err=True)
         sys.exit(INTERRUPTED)
-    _show(result, limits, len(paths), json_wanted, html)
+    _show(result, limits, total, json_wanted, html)
 
 
 def _show(
@@ -162,27 +165,24 @@ def _inputs(size: str | None) -> tuple[TensorSpec, ...]:
     return (TensorSpec("images", (1, 3, height, width), np.dtype(np.float32), "nchw"),)
 
 
-def _pictures(images: str | None, limit: int | None, sides: Sequence[Side]) -> list[Path | None]:
-    """The pictures to run, None for a blank one that stands for a frame of two recordings."""
+def _frames(images: str | None, sides: Sequence[Side]) -> tuple[int, Iterator[Frame]]:
+    """How many pictures to run, and those: given, recorded, or blank ones for two recordings."""
     counts = {side.frames for side in sides if side.frames}
     if len(counts) > 1:
         raise ConfigError(f"expected recordings of as many frames, got {sorted(counts)}")
-    if images is None:
-        if not all(side.frames for side in sides):
-            raise ConfigError("--images: expected pictures, which models need")
-        return [None] * min(counts.pop(), limit or sys.maxsize)
-    paths = list_images(images)
-    if counts and counts != {len(paths)}:
-        raise ConfigError(
-            f"--images: expected the {counts.pop()} pictures that were recorded, got {len(paths)}"
-        )
-    return [*paths[:limit]]
-
-
-def _frames(paths: Sequence[Path | None], side: Side) -> Iterator[Frame]:
-    height, width = side.detector.input.size
-    for number, path in enumerate(paths):
-        if path is None:
-            yield Frame(np.zeros((height, width, 3), np.uint8), name=f"frame {number}")
-        else:
-            yield Frame(read_image(path), name=str(path))
+    count = max(counts, default=0)
+    if images is not None:
+        paths = list_images(images)
+        if counts and count != len(paths):
+            raise ConfigError(
+                f"--images: expected the {count} pictures that were recorded, got {len(paths)}"
+            )
+        return len(paths), (Frame(read_image(path), name=str(path)) for path in paths)
+    if all(side.frames for side in sides):
+        height, width = sides[0].detector.input.size
+        blank = np.zeros((height, width, 3), np.uint8)
+        return count, (Frame(blank, name=f"frame {number}") for number in range(count))
+    filmed = [side for side in sides if side.film]
+    if not filmed:
+        raise ConfigError("--images: expected pictures, which models need")
+    return count, filmed[0].pictures()

@@ -221,6 +221,21 @@ def test_an_npz_of_outputs_by_name(
     assert command("compare", path, path, "--size", f"{width}x{height}")[0] == 0
 
 
+def test_a_recording_of_a_daemon(command: Command, scenes: Path, tmp_path: Path) -> None:
+    """With its own pictures, with those given, and beside another recording."""
+    film, bare = tmp_path / "film.mcap", tmp_path / "bare.mcap"
+    for path, frames in ((film, "raw"), (bare, "none")):
+        source = ("--source", f"a={scenes}", "--every-frame", "--frames", frames)
+        assert command("record", *source, "--out", path)[0] == 0
+    for arguments in (("bundled", film), (bare, "bundled", "--images", scenes), (film, bare)):
+        code, got = compared(command, *arguments)
+        assert (code, got["verdict"], len(got["pictures"])) == (0, "equal", COUNT)
+        assert got["detections"]["matched"] > 5
+    code, _, err = command("compare", "bundled", bare)
+    assert code == 2
+    assert "bare.mcap has none of its own" in err
+
+
 def test_nothing_found_is_no_agreement(command: Command, recorded: tuple, tmp_path: Path) -> None:
     flat = save(tmp_path / "flat.npz", recorded, lambda s, a: (s, a - np.float32(30)))
     other = save(tmp_path / "other.npz", recorded, lambda s, a: (s, a - np.float32(31)))
