@@ -113,9 +113,9 @@ class Detector:
         self.doubts = ""  # what the golden sample showed (runtime/golden/canary.py)
         self._context = threading.Lock()  # held while a frame is in the backend
         size = files.manifest.input.size or files.info.input_size
-        self.backend = open_backend(chip.name, files.path, _backend_options(chip, size, core))
+        self.backend = open_backend(chip.name, files.path, backend_options(chip, size, core))
         try:
-            self.input = _input_spec(files, self.backend)
+            self.input = input_spec(files, self.backend)
             self.options = _options(files, settings)
             self._preprocess = Preprocessor(self.input)
             self.plan = plan_with_labels(
@@ -227,9 +227,10 @@ class Detector:
         self.backend.close()
 
 
-def _backend_options(
+def backend_options(
     chip: config.Backend, size: tuple[int, int] | None, core: int | None
 ) -> BackendOptions:
+    """What a backend is opened with."""
     return BackendOptions(
         input_size=size,
         threads=chip.threads,
@@ -242,7 +243,8 @@ def _backend_options(
     )
 
 
-def _input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
+def input_spec(files: ModelFiles, backend: Backend) -> InputSpec:
+    """How a model is fed: manifest and file over the defaults; raises ModelError."""
     if len(backend.inputs) != 1:
         names = ", ".join(map(str, backend.inputs))
         raise ModelError(f"expected one input, a picture, got {names}")

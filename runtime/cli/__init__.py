@@ -26,6 +26,7 @@ COMMANDS = {
     "eval": "Measure how right a model is, on labelled pictures.",
     "compare": "Compare two models: outputs, and what they find.",
     "calib": "Check a calibration set, and choose a diverse part of it.",
+    "probe": "Say what a model gives for a picture, and why it is wrong where it is.",
     "inspect": "Show what a model file says about itself, and what is wrong.",
     "manifest": "Draft the manifest of a model, and make its golden sample.",
     "verify": "Run a model on its golden sample: is it what was converted?",

@@ -48,21 +48,21 @@ def by_meaning(
     """
     parts: dict[Key, list[Values]] = defaultdict(list)
     for level in plan.levels:
-        for role, (index, channel, count) in _places(plan, level).items():
+        for role, (index, channel, count) in places(plan, level).items():
             spec = outputs[index]
             stored = cells_first(tensors[index], level, spec, channel, count)
             parts[Key(role, level.stride)].append(dequantize(stored, spec, channel))
     return {key: np.concatenate(arrays) for key, arrays in parts.items()}
 
 
-def _places(plan: HeadPlan, level: Level) -> dict[str, tuple[int, int, int]]:
+def places(plan: HeadPlan, level: Level) -> dict[str, tuple[int, int, int]]:
     """(output, first channel, channels) of each role."""
-    places = {"box": (level.box, level.box_channel, 4 * max(1, level.bins))}
+    found = {"box": (level.box, level.box_channel, 4 * max(1, level.bins))}
     if plan.head != "end2end":  # there `cls` is the number of a class
-        places["cls"] = (level.cls, level.cls_channel, plan.num_classes)
+        found["cls"] = (level.cls, level.cls_channel, plan.num_classes)
     if level.obj is not None:
-        places["obj"] = (level.obj, level.obj_channel, 1)
-    return places
+        found["obj"] = (level.obj, level.obj_channel, 1)
+    return found
 
 
 def statistics(values: NDArray[Any]) -> Statistics:

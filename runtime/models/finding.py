@@ -14,12 +14,17 @@ TARGETS = {"rk3588": ("rk3588",), "rdkx5": ("bayes-e",)}  # board -> targets as 
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of a check: `text` says what was found, `remedy` what to do ("" where nothing)."""
+    """One result of a check.
+
+    `text` says what was found, `remedy` what to do and `command` what would settle it ("" where
+    there is nothing to say).
+    """
 
     name: str
     level: Level
     text: str
     remedy: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True)

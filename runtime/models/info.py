@@ -73,7 +73,8 @@ class ModelInfo:
     `input_size` is (height, width) in pixels.  `target` is the chip in the vendor's word ("rk3588",
     "bayes-e").  `calibration` says how the quantization ranges were found, in the vendor's word.  A
     dynamic dimension of an input or output is 0.  `origins`, `pixels` and `grids` are keyed by the
-    tensor's name.
+    tensor's name.  `operations` counts the graph's operations, and "SiLU" (x · σ(x)) besides
+    its parts; it is empty where the file does not show them.
     """
 
     format: str
@@ -89,6 +90,7 @@ class ModelInfo:
     pixels: Mapping[str, Pixels] = field(default_factory=dict)
     grids: Mapping[str, Grid] = field(default_factory=dict)
     calibration: str = ""
+    operations: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def picture(self) -> TensorSpec | None:

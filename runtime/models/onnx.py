@@ -9,6 +9,7 @@ TensorShapeProto 1 dim of 1 dim_value; StringStringEntryProto 1 key, 2 value).
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,7 +90,17 @@ def _read(data: memoryview) -> ModelInfo:
         ),
         inputs=inputs,
         outputs=tuple(graph.outputs),
+        operations=_operations(graph.made_by),
     )
+
+
+def _operations(made_by: dict[str, tuple[str, list[str]]]) -> dict[str, int]:
+    counts = Counter(op for op, _ in made_by.values())
+    for op, sources in made_by.values():
+        if op == "Mul" and len(sources) == 2:
+            pairs = (sources, sources[::-1])
+            counts["SiLU"] += any(made_by.get(a) == ("Sigmoid", [b]) for a, b in pairs)
+    return {op: n for op, n in counts.items() if n}
 
 
 def _model(data: memoryview, budget: Budget) -> _Model:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from npud.errors import ModelError
 from postprocess.tensor import TensorSpec
-from runtime.models.info import ModelInfo, picture_size
+from runtime.models.info import Grid, ModelInfo, picture_size
 from runtime.models.tensor_json import TensorJson
 
 MAX_BYTES = 4 << 30  # unpacked
@@ -50,6 +50,7 @@ def read(path: Path) -> ModelInfo:
         input_size=sizes[0] if sizes else None,
         inputs=recording.inputs,
         outputs=recording.outputs,
+        grids={s.name: Grid(s.dtype, q) for s in recording.outputs if (q := s.quantization)},
     )
 
 

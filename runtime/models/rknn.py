@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def _read(data: memoryview) -> ModelInfo:
         pixels=_pixels(config, inputs),
         grids={**in_grids, **out_grids},
         calibration=_calibration(root, config),
+        operations=_operations(root.table(2, 0)),
     )
 
 
@@ -221,6 +223,17 @@ def _origins(graph: Table, outputs: tuple[TensorSpec, ...]) -> dict[str, OutputO
         return {spec.name: _origin(int(i), made_by) for spec, i in zip(outputs, indices)}
     except ModelError:
         return {}
+
+
+def _operations(graph: Table) -> dict[str, int]:
+    """How many of each operation; fused ones by their own name.  Empty as in _origins()."""
+    try:
+        nodes = range(check_count(graph.count(1), MAX_NODES, "operations"))
+        counts = Counter(graph.table(1, number).text(1)[:64] for number in nodes)
+    except ModelError:
+        return {}
+    counts["SiLU"] = sum(n for op, n in counts.items() if "swish" in op.lower())
+    return {op: n for op, n in counts.items() if n}
 
 
 def _origin(index: int, made_by: dict[int, Table]) -> OutputOrigin:

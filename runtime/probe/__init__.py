@@ -1,0 +1,1 @@
+"""`npud probe`: what a model gives for a picture, and why it is wrong where it is."""

@@ -1,0 +1,282 @@
+"""Verdict: what is wrong with a model on these pictures, and why, from figures alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from npud.errors import ModelError
+from postprocess.plan import Activation
+from runtime.golden.tensors import Key, Values, probabilities
+from runtime.golden.verdict import Verdict
+from runtime.models.finding import Finding
+from runtime.probe import hypotheses, limits, symptoms
+from runtime.probe.bench import Bench, Trial
+from runtime.probe.hypotheses import Hypothesis
+from runtime.probe.outputs import Row
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A hypothesis and how it did."""
+
+    hypothesis: Hypothesis
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one set of pictures shows: the deployed setting, all that was tried, the cause."""
+
+    deployed: Trial
+    tried: tuple[Tried, ...]
+    finding: Finding | None
+
+
+def by_reference(bench: Bench, verdict: Verdict, known: dict[Key, Values]) -> Judged:
+    """With the answer at hand: the cause is what brings the detections nearest to it.
+
+    `known` are the reference's outputs for the first picture, `verdict` the golden judgement.
+    """
+    deployed, seen = bench.trial(bench.deployed), [o for o, _ in bench.run(bench.deployed)]
+    sure = symptoms.certain(seen)
+    if sure is not None:
+        return Judged(deployed, (), sure)
+    tried = tuple(_try(bench, hypotheses.all_of(bench)))
+    best = max(tried, key=lambda one: one.trial.close, default=None)
+    if best is not None and _nearer(deployed.close, best.trial.close):
+        return Judged(deployed, tried, _named(best, deployed))
+    if verdict.healthy:
+        return Judged(deployed, tried, None)
+    finding = by_logits(seen[0].values, seen[0].plan.activation, known, verdict)
+    return Judged(deployed, tried, finding)
+
+
+def alone(bench: Bench, rows: Sequence[Row]) -> Judged:
+    """Without a reference: only what the detections say of themselves."""
+    deployed = bench.trial(bench.deployed, repeat=True)
+    seen = [outputs for outputs, _ in bench.run(bench.deployed)]
+    sure = symptoms.certain(seen)
+    if sure is not None:
+        return Judged(deployed, (), sure)
+    tried = tuple(_try(bench, hypotheses.all_of(bench)))
+    if _is_noise(bench, deployed):
+        found = _best_mass(bench, tried, 0.0)
+        finding = _named(found, deployed) if found else None
+        return Judged(
+            deployed, tried, finding or symptoms.saturated(seen, rows) or _flood(deployed)
+        )
+    if not deployed.count:
+        found = _best_mass(bench, tried, limits.LEAST_MASS)
+        return Judged(deployed, tried, _named(found, deployed) if found else None)
+    better = _better_boxes(bench, tried, deployed) or _better_feed(bench, tried, deployed)
+    finding = _named(better, deployed) if better else symptoms.saturated(seen, rows)
+    return Judged(deployed, tried, finding)
+
+
+def by_logits(
+    now: dict[Key, Values], activation: Activation, known: dict[Key, Values], verdict: Verdict
+) -> Finding:
+    """What became of the class logits, cell by cell; else what the golden sample says."""
+    figures, text = verdict.figures, verdict.reason
+    ratio = _ratio(now, activation, known)
+    if ratio is not None:
+        text = f"{text}; class scores are {ratio:.2f} times the reference's, all alike"
+        return Finding("low_scores", "problem", text, SIGMOID)
+    fit = _fit(now, activation, known, verdict)
+    if fit is None:
+        return Finding("not_like_reference", "problem", text, verdict.remedy)
+    slope, shift, alike = fit
+    line = f"class logits are {slope:.2f} times the reference's, {shift:+.1f} at its highest"
+    text = f"{text}; {line} (correlation {alike:.2f})"
+    peaks = figures.peak_shift
+    if alike < limits.UNLIKE:
+        return Finding("not_like_reference", "problem", text, verdict.remedy)
+    if slope < limits.SLOPE[0] and peaks < -limits.SHIFT:
+        return Finding("collapsed_logits", "problem", text, CALIBRATION)
+    if slope > limits.SLOPE[1] and peaks > limits.SHIFT:
+        return Finding("saturated_scores", "problem", text, DEQUANTIZATION)
+    if abs(peaks) > limits.SHIFT:
+        return Finding("shifted_logits", "problem", text, BIAS)
+    return Finding("not_like_reference", "problem", text, verdict.remedy)
+
+
+CALIBRATION = (
+    "calibrate on pixels of 0..255 with the scale in the conversion only (divided twice, or not at "
+    "all, does this), with 20 or more typical pictures"
+)
+DEQUANTIZATION = "check scale and zero point that the class outputs are dequantized with"
+BIAS = (
+    "check the zero point of the class outputs and the bias of the last convolutions; convert "
+    "again with the class branch in 16 bits"
+)
+
+
+SIGMOID = (
+    "a sigmoid that the NPU computes in half floats does that: cut it off the model (npud prepare "
+    "--sigmoid cpu), and compare both on the board"
+)
+
+
+def _ratio(
+    now: dict[Key, Values], activation: Activation, known: dict[Key, Values]
+) -> float | None:
+    """Class probabilities over the reference's, where they are the same for all that matter."""
+    ratios = []
+    for key, before in known.items():
+        after = now.get(key)
+        if key.role != "cls" or after is None or after.shape != before.shape:
+            continue
+        wanted = probabilities(before, _kind(before)).max(axis=1)
+        got = probabilities(after, activation).max(axis=1)
+        seen = wanted > limits.LIKELY
+        ratios.append(got[seen] / wanted[seen])
+    every = np.concatenate(ratios) if ratios else np.zeros(0)
+    if len(every) < limits.LEAST_COUNT:
+        return None
+    middle = float(np.median(every))
+    alike = float(np.abs(every - middle).max()) < limits.ALIKE * middle
+    return middle if alike and middle < 1 - limits.ALIKE else None
+
+
+def _kind(values: Values) -> Activation:
+    """What a reference's class values are."""
+    return "probabilities" if values.min() >= -0.02 and values.max() <= 1.02 else "logits"
+
+
+def _fit(
+    now: dict[Key, Values], activation: Activation, known: dict[Key, Values], verdict: Verdict
+) -> tuple[float, float, float] | None:
+    """(slope, shift at the reference's peak, correlation) of the best class logit per cell."""
+    x, y = [], []
+    for key, before in known.items():
+        after = now.get(key)
+        if key.role == "cls" and after is not None and len(after) == len(before):
+            x.append(symptoms.as_logits(before.max(axis=1), _kind(before)))
+            y.append(symptoms.as_logits(after.max(axis=1), activation))
+    if not x:
+        return None
+    a, b = np.concatenate(x).astype(np.float64), np.concatenate(y).astype(np.float64)
+    seen = a > -6.0  # below, 8-bit probabilities are all 0
+    if seen.sum() < 8 or not np.ptp(a[seen]) or not np.ptp(b[seen]):
+        return None
+    a, b = a[seen], b[seen]
+    alike = float(np.corrcoef(a, b)[0, 1])
+    slope = float(b.std() / a.std())
+    return slope, verdict.figures.peak_shift, alike
+
+
+def _try(bench: Bench, every: Iterable[Hypothesis]) -> Iterable[Tried]:
+    for one in every:
+        try:
+            yield Tried(one, bench.trial(one.feed, one.reading))
+        except ModelError:  # a reading that does not fit these tensors is no explanation
+            continue
+
+
+def _repeat(bench: Bench, one: Tried) -> Tried:
+    """The same with the mirrored pictures."""
+    again = bench.trial(one.hypothesis.feed, one.hypothesis.reading, repeat=True)
+    return dataclasses.replace(one, trial=again)
+
+
+def _is_noise(bench: Bench, trial: Trial) -> bool:
+    """Whether these are more detections than any picture can hold, or not found again."""
+    full = trial.count >= bench.options.max_detections * len(bench.pictures)
+    crowded = trial.share > limits.FLOOD_SHARE and bench.detector.plan.head != "end2end"
+    unstable = trial.count >= limits.FLOOD_COUNT * len(bench.pictures)
+    return full or crowded or (unstable and trial.repeated < limits.FLOOD_REPEATED)
+
+
+def _holds(bench: Bench, one: Tried) -> Tried | None:
+    """The hypothesis with its mirrored figures, where its detections are found again."""
+    again = _repeat(bench, one)
+    steady = again.trial.repeated >= limits.REPEATED
+    if not bench.runs:
+        steady = again.trial.tight >= limits.ODD_TIGHT
+    return again if steady and not _is_noise(bench, again.trial) else None
+
+
+def _best_mass(bench: Bench, tried: Sequence[Tried], least: float) -> Tried | None:
+    """The hypothesis with the highest sum of scores that holds."""
+    for one in sorted(tried, key=lambda one: -one.trial.mass * (0.5 + one.trial.tight)):
+        if one.trial.mass <= least or _is_noise(bench, one.trial):
+            continue
+        held = _holds(bench, one)
+        if held is not None:
+            return held
+    return None
+
+
+def _better_feed(bench: Bench, tried: Sequence[Tried], deployed: Trial) -> Tried | None:
+    """A way to feed that gives far more: a little more says nothing of one picture."""
+    many = len(bench.pictures) >= limits.MANY_PICTURES
+    factor = limits.BETTER_MASS_MANY if many else limits.BETTER_MASS
+    able = [
+        one
+        for one in tried
+        if one.hypothesis.side == "input"
+        and one.trial.mass >= factor * deployed.mass
+        and one.trial.mass >= deployed.mass + limits.LEAST_MASS
+    ]
+    held = _best_mass(bench, able, 0.0)
+    if held is None or held.trial.repeated < deployed.repeated - 0.05:
+        return None
+    return held
+
+
+def _better_boxes(bench: Bench, tried: Sequence[Tried], deployed: Trial) -> Tried | None:
+    """A reading whose boxes agree more with each other, or with those of the mirrored picture."""
+    if deployed.count < limits.LEAST_COUNT:
+        return None
+    best: tuple[float, Tried] | None = None
+    for one in (t for t in tried if t.hypothesis.side == "output" and t.trial.count):
+        if one.trial.count < limits.LEAST_COUNT or _is_noise(bench, one.trial):
+            continue
+        again = _repeat(bench, one)
+        tight = again.trial.tight - deployed.tight
+        steady = _difference(again.trial.repeated, deployed.repeated)
+        gain = max(tight - limits.BETTER_TIGHT, steady - limits.BETTER_REPEATED)
+        if gain < 0 or tight < -limits.BETTER_TIGHT or steady < -limits.BETTER_REPEATED:
+            continue
+        if best is None or tight + steady > best[0]:
+            best = tight + steady, again
+    return best[1] if best else None
+
+
+def _difference(a: float, b: float) -> float:
+    return 0.0 if math.isnan(a) or math.isnan(b) else a - b
+
+
+def _nearer(before: float, after: float) -> bool:
+    return after - before >= limits.NEARER and 1 - after <= limits.HALVED * (1 - before)
+
+
+def _named(one: Tried, deployed: Trial) -> Finding:
+    h, trial = one.hypothesis, one.trial
+    if not math.isnan(trial.close):
+        shown = f"{h.tried}: {100 * trial.close:.0f} % of the reference's detections, scores and "
+        shown += f"overlaps counted, as deployed {100 * deployed.close:.0f} %"
+    else:
+        shown = f"{h.tried}: {_shown(trial)}; as deployed {_shown(deployed)}"
+    return Finding(h.cause, "problem", f"{h.text} ({shown})", h.remedy)
+
+
+def _shown(trial: Trial) -> str:
+    text = f"{trial.count} detections of summed score {trial.mass:.1f}"
+    if not math.isnan(trial.repeated):
+        text += f", {100 * trial.repeated:.0f} % found again when mirrored"
+    return text
+
+
+def _flood(deployed: Trial) -> Finding:
+    text = f"{_shown(deployed)}, {100 * deployed.share:.1f} % of the cells: these are no objects"
+    remedy = (
+        "nothing that was tried explains it: compare with the float model (--reference), and check "
+        "head, strides and the scale of the pixels"
+    )
+    return Finding("flood", "problem", text, remedy)
