@@ -1,6 +1,6 @@
 """The gallery of broken models: what `npud probe` and `npud verify` say of each, as a table.
 
-    python -m benchmarks.gallery MODELS_DIR DATA_DIR
+    python -m benchmarks.gallery MODELS_DIR DATA_DIR [--part broken|healthy] [--only NAME]
     python -m benchmarks.gallery --bundled
 
 MODELS_DIR holds yolov8n.onnx, yolo26n.onnx, yolov5n.onnx, bin/ and rknn/; DATA_DIR bus.jpg,
@@ -12,6 +12,7 @@ on two photos, ten pictures and two without objects.  Exit code: 0 without a WRO
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -36,10 +37,18 @@ CELLS = "NHWC"
 
 def main() -> None:
     """Print the tables."""
-    if "--bundled" in sys.argv:
-        wrong = _bundled()
-    else:
-        wrong = _bundled() + _all(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="*", metavar="MODELS_DIR DATA_DIR")
+    parser.add_argument("--bundled", action="store_true", help="the embedded model alone")
+    parser.add_argument("--part", choices=("broken", "healthy"))
+    parser.add_argument("--only", choices=(*NAMES, "real", "street"))
+    given = parser.parse_args()
+    parts = (given.part,) if given.part else ("broken", "healthy")
+    wrong = 0
+    if given.only in (None, "street"):
+        wrong += _bundled(parts)
+    if not given.bundled and given.only != "street":
+        wrong += _all(*given.folders, parts, given.only)
     print(f"\n{wrong} wrong")
     raise SystemExit(1 if wrong else 0)
 
@@ -60,27 +69,34 @@ def street(seed: int = 30, size: tuple[int, int] = (400, 300)) -> np.ndarray:
     return Street(seed, size).frame(CANARY_FRAME)[0]
 
 
-def _bundled() -> int:
+def _bundled(parts: tuple[str, ...]) -> int:
+    wrong = 0
     with tempfile.TemporaryDirectory() as place:
         pictures = {"street": street()}
         one = good(bundled.MODEL, pictures["street"], Path(place))
-        wrong = _broken(list(cases(one, Path(place), pictures["street"])), pictures)
-        more = {f"street {n}": street(n, (640, 480)) for n in range(31, 37)}
-        return wrong + _healthy(one, pictures | more | empty(), ("street",))
+        if "broken" in parts:
+            wrong += _broken(list(cases(one, Path(place), pictures["street"])), pictures)
+        if "healthy" in parts:
+            more = {f"street {n}": street(n, (640, 480)) for n in range(31, 37)}
+            wrong += _healthy(one, pictures | more | empty(), ("street",))
+    return wrong
 
 
-def _all(models: Path, data: Path) -> int:
+def _all(models: Path, data: Path, parts: tuple[str, ...], only: str | None) -> int:
     photos = {p.name: read_image(p) for p in (data / "bus.jpg", data / "zidane.jpg")}
     coco = sorted((data / "coco_val" / "images").glob("*.jpg"))[::5]
     pictures = photos | {p.name: read_image(p) for p in coco} | empty()
     wrong = 0
-    for name in NAMES:
+    for name in NAMES if only is None else [n for n in NAMES if n == only]:
         with tempfile.TemporaryDirectory() as place:
             one = good(models / f"{name}.onnx", photos["bus.jpg"], Path(place))
-            wrong += _broken(list(cases(one, Path(place), photos["bus.jpg"])), photos)
-            wrong += _healthy(one, pictures, ("bus.jpg", "zidane.jpg", coco[0].name))
-    with tempfile.TemporaryDirectory() as place:
-        wrong += _broken(list(real(models, Path(place))), photos)
+            if "broken" in parts:
+                wrong += _broken(list(cases(one, Path(place), photos["bus.jpg"])), photos)
+            if "healthy" in parts:
+                wrong += _healthy(one, pictures, ("bus.jpg", "zidane.jpg", coco[0].name))
+    if only in (None, "real") and "broken" in parts:
+        with tempfile.TemporaryDirectory() as place:
+            wrong += _broken(list(real(models, Path(place))), photos)
     return wrong
 
 

@@ -51,8 +51,8 @@ class Outputs:
             for role in ("cls", "obj"):
                 array = values.get(Key(role, stride))
                 if array is not None:
-                    real = probabilities(np.nan_to_num(array), self.plan.activation)
-                    likely = likely * real.max(axis=1)
+                    best = np.nan_to_num(array).max(axis=1)
+                    likely = likely * probabilities(best, self.plan.activation)
             parts.append(np.asarray(likely, np.float32))
         return np.concatenate(parts)
 

@@ -23,5 +23,6 @@ SLOPE = (0.8, 1.25)  # of class logits against the reference's; healthy int8: 0.
 SHIFT = 1.0  # of class logits: the golden sample's own limit
 LIKELY = 0.1  # scores from which on their ratio to the reference's counts
 ALIKE = 0.05  # all ratios are within 5 % of each other, and below 0.95
+LEAST_PAIRS = 8  # of logits that are compared
 
 ODD_TIGHT = 0.1  # a dense head below: its boxes do not agree with each other

@@ -30,7 +30,7 @@ from runtime.golden.verdict import Verdict
 from runtime.models.finding import Finding, Subject
 from runtime.models.manifest import Golden
 from runtime.preprocess import Preprocessor
-from runtime.probe import limits, verdict
+from runtime.probe import class_logits, limits, verdict
 from runtime.probe.bench import Bench, Picture
 from runtime.probe.outputs import Row, rows_by_shape, rows_of
 from runtime.probe.risks import risks
@@ -196,7 +196,7 @@ def _silent(bench: Bench) -> Finding:
         text = f"{seen}: it is not known to find any of what is there"
         return Finding("nothing_found", "warning", text, remedy, command)
     text = f"{seen}, though there are {', '.join(sorted(known))} in it: class logits are too low"
-    return Finding("collapsed_logits", "problem", text, verdict.CALIBRATION, command)
+    return Finding("collapsed_logits", "problem", text, class_logits.CALIBRATION, command)
 
 
 def _sigma(value: float) -> str:

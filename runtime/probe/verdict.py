@@ -7,14 +7,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from npud.errors import ModelError
-from postprocess.plan import Activation
-from runtime.golden.tensors import Key, Values, probabilities
+from runtime.golden.tensors import Key, Values
 from runtime.golden.verdict import Verdict
 from runtime.models.finding import Finding
-from runtime.probe import hypotheses, limits, symptoms
+from runtime.probe import class_logits, hypotheses, limits, symptoms
 from runtime.probe.bench import Bench, Trial
 from runtime.probe.hypotheses import Hypothesis
 from runtime.probe.outputs import Row
@@ -52,7 +49,7 @@ def by_reference(bench: Bench, verdict: Verdict, known: dict[Key, Values]) -> Ju
         return Judged(deployed, tried, _named(best, deployed))
     if verdict.healthy:
         return Judged(deployed, tried, None)
-    finding = by_logits(seen[0].values, seen[0].plan.activation, known, verdict)
+    finding = class_logits.finding(seen[0].values, seen[0].plan.activation, known, verdict)
     return Judged(deployed, tried, finding)
 
 
@@ -76,98 +73,6 @@ def alone(bench: Bench, rows: Sequence[Row]) -> Judged:
     better = _better_boxes(bench, tried, deployed) or _better_feed(bench, tried, deployed)
     finding = _named(better, deployed) if better else symptoms.saturated(seen, rows)
     return Judged(deployed, tried, finding)
-
-
-def by_logits(
-    now: dict[Key, Values], activation: Activation, known: dict[Key, Values], verdict: Verdict
-) -> Finding:
-    """What became of the class logits, cell by cell; else what the golden sample says."""
-    figures, text = verdict.figures, verdict.reason
-    ratio = _ratio(now, activation, known)
-    if ratio is not None:
-        text = f"{text}; class scores are {ratio:.2f} times the reference's, all alike"
-        return Finding("low_scores", "problem", text, SIGMOID)
-    fit = _fit(now, activation, known, verdict)
-    if fit is None:
-        return Finding("not_like_reference", "problem", text, verdict.remedy)
-    slope, shift, alike = fit
-    line = f"class logits are {slope:.2f} times the reference's, {shift:+.1f} at its highest"
-    text = f"{text}; {line} (correlation {alike:.2f})"
-    peaks = figures.peak_shift
-    if alike < limits.UNLIKE:
-        return Finding("not_like_reference", "problem", text, verdict.remedy)
-    if slope < limits.SLOPE[0] and peaks < -limits.SHIFT:
-        return Finding("collapsed_logits", "problem", text, CALIBRATION)
-    if slope > limits.SLOPE[1] and peaks > limits.SHIFT:
-        return Finding("saturated_scores", "problem", text, DEQUANTIZATION)
-    if abs(peaks) > limits.SHIFT:
-        return Finding("shifted_logits", "problem", text, BIAS)
-    return Finding("not_like_reference", "problem", text, verdict.remedy)
-
-
-CALIBRATION = (
-    "calibrate on pixels of 0..255 with the scale in the conversion only (divided twice, or not at "
-    "all, does this), with 20 or more typical pictures"
-)
-DEQUANTIZATION = "check scale and zero point that the class outputs are dequantized with"
-BIAS = (
-    "check the zero point of the class outputs and the bias of the last convolutions; convert "
-    "again with the class branch in 16 bits"
-)
-
-
-SIGMOID = (
-    "a sigmoid that the NPU computes in half floats does that: cut it off the model (npud prepare "
-    "--sigmoid cpu), and compare both on the board"
-)
-
-
-def _ratio(
-    now: dict[Key, Values], activation: Activation, known: dict[Key, Values]
-) -> float | None:
-    """Class probabilities over the reference's, where they are the same for all that matter."""
-    ratios = []
-    for key, before in known.items():
-        after = now.get(key)
-        if key.role != "cls" or after is None or after.shape != before.shape:
-            continue
-        wanted = probabilities(before, _kind(before)).max(axis=1)
-        got = probabilities(after, activation).max(axis=1)
-        seen = wanted > limits.LIKELY
-        ratios.append(got[seen] / wanted[seen])
-    every = np.concatenate(ratios) if ratios else np.zeros(0)
-    if len(every) < limits.LEAST_COUNT:
-        return None
-    middle = float(np.median(every))
-    alike = float(np.abs(every - middle).max()) < limits.ALIKE * middle
-    return middle if alike and middle < 1 - limits.ALIKE else None
-
-
-def _kind(values: Values) -> Activation:
-    """What a reference's class values are."""
-    return "probabilities" if values.min() >= -0.02 and values.max() <= 1.02 else "logits"
-
-
-def _fit(
-    now: dict[Key, Values], activation: Activation, known: dict[Key, Values], verdict: Verdict
-) -> tuple[float, float, float] | None:
-    """(slope, shift at the reference's peak, correlation) of the best class logit per cell."""
-    x, y = [], []
-    for key, before in known.items():
-        after = now.get(key)
-        if key.role == "cls" and after is not None and len(after) == len(before):
-            x.append(symptoms.as_logits(before.max(axis=1), _kind(before)))
-            y.append(symptoms.as_logits(after.max(axis=1), activation))
-    if not x:
-        return None
-    a, b = np.concatenate(x).astype(np.float64), np.concatenate(y).astype(np.float64)
-    seen = a > -6.0  # below, 8-bit probabilities are all 0
-    if seen.sum() < 8 or not np.ptp(a[seen]) or not np.ptp(b[seen]):
-        return None
-    a, b = a[seen], b[seen]
-    alike = float(np.corrcoef(a, b)[0, 1])
-    slope = float(b.std() / a.std())
-    return slope, verdict.figures.peak_shift, alike
 
 
 def _try(bench: Bench, every: Iterable[Hypothesis]) -> Iterable[Tried]:
