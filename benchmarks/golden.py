@@ -77,7 +77,7 @@ def main() -> None:
     pictures = list_images(str(args.images))
     chosen = pictures[: args.calibrate]
     samples = list(references(args.model, pictures[args.calibrate :], args.golden))
-    counts = [len(sample.found) for sample in samples]
+    counts = [sample.objects for sample in samples]
     print(f"{args.model.name}: {len(samples)} samples of {min(counts)} to {max(counts)} objects")
     head = (
         "conversion",
@@ -147,7 +147,7 @@ def references(path: Path, pictures: list[Path], most: int) -> Iterator[Referenc
             sample = make(one, read_image(picture))
         except ModelError:
             continue
-        if len(sample.found) >= 5 and made < most:
+        if sample.objects >= 5 and made < most:
             made += 1
             yield sample
     one.close()

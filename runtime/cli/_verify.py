@@ -53,12 +53,13 @@ def _figures(f: Figures, limits: Golden) -> Table:
     rows = [
         ("detections", f"{f.reference}", f"{f.found}", ""),
         ("  found again", "", f"{f.matched}", f"≥ {math.ceil(limits.min_matched * f.reference)}"),
-        ("  beyond those", "", f"{f.extra}", f"≤ {math.floor(most)}"),
+        ("    below the threshold", "", f"{f.weaker}", ""),
+        ("  not in the reference", "", f"{f.extra}", f"≤ {math.floor(most)}"),
         (
             "highest class logit",
             f"{f.reference_peak:.2f}",
             f"{f.peak:.2f}",
-            f"± {limits.max_logit:g}",
+            f"-{limits.max_logit:g} … +{2 * limits.max_logit:g}",
         ),
     ]
     if f.matched:
@@ -66,9 +67,14 @@ def _figures(f: Figures, limits: Golden) -> Table:
         rows.append(("score, on average", "", shift, f"± {limits.max_score_shift:g}"))
         rows.append(("IoU, on average", "", f"{f.iou:.3f}", ""))
     good = (
-        True, f.matched >= limits.min_matched * f.reference, f.extra <= most,
-        abs(f.peak_shift) <= limits.max_logit, abs(f.score_shift) <= limits.max_score_shift, True,
-    )  # fmt: skip
+        True,
+        f.matched >= limits.min_matched * f.reference,
+        True,
+        f.extra <= most,
+        -limits.max_logit <= f.peak_shift <= 2 * limits.max_logit,
+        abs(f.score_shift) <= limits.max_score_shift,
+        True,
+    )
     for row, fine in zip(rows, good):
         table.add_row(*row[:2], Text(row[2], "" if fine else "red"), row[3])
     return table

@@ -156,7 +156,7 @@ def _float(draft: Draft, chosen: Path | None) -> Path:
 
 def _state(draft: Draft, sample: Reference, names: list[Path]) -> None:
     """Put the golden sample into the draft; limits that were stated stay."""
-    made = f"what {sample.meta.model} finds in it: {len(sample.found)} objects"
+    made = f"what {sample.meta.model} finds in it: {sample.objects} objects"
     draft.stated["golden.image"] = Fact(names[0].name, "made from the picture given")
     draft.stated["golden.reference"] = Fact(names[1].name, made)
 
@@ -184,7 +184,7 @@ def _write(path: Path, text: str) -> None:
 def _summary(draft: Draft, target: Path, sample: Reference | None) -> str:
     lines = [f"wrote {target}: {len(draft.stated)} keys, {len(draft.open)} open"]
     if sample:
-        found = len(sample.found)
+        found = sample.objects
         lines.append(
             f"golden sample: {found} objects, highest class logit {sample.meta.peak:.1f}; now: "
             f"npud verify {draft.known.path}"

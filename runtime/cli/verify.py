@@ -107,7 +107,6 @@ def _json(name: str, sample: Reference, verdict: Verdict) -> dict[str, Any]:
         "remedy": verdict.remedy,
         "notes": list(verdict.notes),
         **{key: number(value) for key, value in numbers.items()},
-        "extra": figures.extra,
         "outputs": [_output(output) for output in figures.outputs],
     }
 

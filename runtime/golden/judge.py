@@ -6,18 +6,16 @@ has higher cosines than a healthy one.  Where the limits come from: docs/golden.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 
 from npud.detections import Detections, label_of
-from postprocess.decoder import make_decoder
 from postprocess.plan import Activation
 from runtime.accuracy.matching import match
 from runtime.detector import Detector
 from runtime.frame import Frame
-from runtime.golden.reference import Output, Reference, how_fed
+from runtime.golden.reference import Output, Reference, find, how_fed, reaching
 from runtime.golden.symptoms import diagnose
 from runtime.golden.tensors import (
     Key,
@@ -49,32 +47,28 @@ def judge(detector: Detector, reference: Reference, limits: Golden) -> Verdict:
 
 def measure(detector: Detector, reference: Reference) -> Figures:
     """All figures; detections at the thresholds of the reference, whatever the detector's own."""
-    meta = reference.meta
-    options = dataclasses.replace(
-        detector.options,
-        score_threshold=meta.score_threshold,
-        iou_threshold=meta.iou_threshold,
-        max_detections=meta.max_detections,
-    )
-    decode = make_decoder(detector.plan, detector.backend.outputs, options)
+    meta, expected = reference.meta, reference.found
     seen = detector.observe(Frame(reference.pixels))
-    found = seen.letterbox.to_source(decode(seen.outputs))
+    found = find(detector, seen, meta.score_threshold, meta.iou_threshold, meta.max_detections)
     values = by_meaning(detector.plan, detector.backend.outputs, seen.outputs)
-    pairs = match(reference.found, found)
-    shifts = found.scores[pairs.b] - reference.found.scores[pairs.a]
-    highest = peak(values, detector.plan.activation)
-    expected = meta.peak
+    pairs = match(expected, found)
+    before, now = (reaching(one, meta.score_threshold) for one in (expected, found))
+    counted = before[pairs.a]
+    shifts = (found.scores[pairs.b] - expected.scores[pairs.a])[counted]
+    highest, known = peak(values, detector.plan.activation), meta.peak
     if "probabilities" in (meta.activation, detector.plan.activation):
-        highest, expected = min(highest, SATURATED), min(expected, SATURATED)
+        highest, known = min(highest, SATURATED), min(known, SATURATED)
     return Figures(
-        reference=len(reference.found),
-        found=len(found),
-        matched=len(pairs),
-        matched_any=len(match(_classless(reference.found), _classless(found))),
-        score_shift=float(shifts.mean()) if len(pairs) else math.nan,
-        iou=float(pairs.iou.mean()) if len(pairs) else math.nan,
+        reference=int(before.sum()),
+        found=int(now.sum()),
+        matched=int(counted.sum()),
+        weaker=int((counted & ~now[pairs.b]).sum()),
+        matched_any=int(before[match(_classless(expected), _classless(found)).a].sum()),
+        extra=int(now[pairs.only_b].sum()),
+        score_shift=float(shifts.mean()) if len(shifts) else math.nan,
+        iou=float(pairs.iou[counted].mean()) if len(shifts) else math.nan,
         peak=highest,
-        reference_peak=expected,
+        reference_peak=known,
         outputs=_agreements(values, detector.plan.activation, reference),
     )
 

@@ -6,6 +6,7 @@ output its values as float16 (cells, channels), named by role and stride: `cls_8
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import zipfile
@@ -20,14 +21,16 @@ from numpy.typing import NDArray
 from npud._version import __version__
 from npud.detections import Detections
 from npud.errors import ModelError, SourceError
+from postprocess.decoder import make_decoder
 from postprocess.plan import Activation
-from runtime.detector import Detector
+from runtime.detector import Detector, Observation
 from runtime.frame import Frame
 from runtime.golden.tensors import Key, Values, by_meaning, peak, statistics
 from runtime.input_spec import InputSpec
 from runtime.sources.images import read_image, write_image
 
 MAX_BYTES = 1 << 30  # unpacked
+FAINT = 0.5
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
@@ -68,12 +71,39 @@ class Meta(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A golden sample: picture (H, W, 3) BGR, detections in its pixels, outputs by meaning."""
+    """A golden sample: picture (H, W, 3) BGR, detections in its pixels, outputs by meaning.
+
+    found begins at FAINT times the score threshold, so that an object that is only just above it in
+    one model and just below it in the other is not taken for a miss.
+    """
 
     pixels: NDArray[np.uint8]
     meta: Meta
     found: Detections
     outputs: dict[Key, Values]
+
+    @property
+    def objects(self) -> int:
+        """Detections that reach the threshold."""
+        return int(reaching(self.found, self.meta.score_threshold).sum())
+
+
+def reaching(found: Detections, score_threshold: float) -> NDArray[np.bool_]:
+    """Which detections (N,) reach a threshold, in the sense of the decoder."""
+    result: NDArray[np.bool_] = found.scores >= np.float32(score_threshold)
+    return result
+
+
+def find(detector: Detector, seen: Observation, score: float, iou: float, most: int) -> Detections:
+    """Decode an observation again, from FAINT times the score threshold on, in source pixels."""
+    options = dataclasses.replace(
+        detector.options,
+        score_threshold=FAINT * score,
+        iou_threshold=iou,
+        max_detections=most,
+    )
+    decode = make_decoder(detector.plan, detector.backend.outputs, options)
+    return seen.letterbox.to_source(decode(seen.outputs))
 
 
 def make(detector: Detector, pixels: NDArray[np.uint8]) -> Reference:
@@ -103,7 +133,10 @@ def make(detector: Detector, pixels: NDArray[np.uint8]) -> Reference:
         fed=how_fed(detector.input),
         outputs=tuple(_output(key, array) for key, array in values.items()),
     )
-    return Reference(pixels, meta, seen.found, values)
+    found = find(
+        detector, seen, options.score_threshold, options.iou_threshold, options.max_detections
+    )
+    return Reference(pixels, meta, found, values)
 
 
 def how_fed(spec: InputSpec) -> dict[str, str | int]:

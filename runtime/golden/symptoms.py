@@ -66,7 +66,7 @@ def _missing(f: Figures, limits: Golden) -> Diagnosis | None:
 
 def _shifted(f: Figures, limits: Golden) -> Diagnosis | None:
     """Scores that are too high or too low."""
-    if abs(f.peak_shift) > limits.max_logit:
+    if not -limits.max_logit <= f.peak_shift <= 2 * limits.max_logit:
         peaks = f"its highest class logit is {f.peak:.1f}, the reference's {f.reference_peak:.1f}"
         return "degraded", peaks, CALIBRATION
     if abs(f.score_shift) > limits.max_score_shift:

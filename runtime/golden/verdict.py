@@ -28,15 +28,19 @@ class Agreement:
 class Figures:
     """What was measured.
 
-    reference and found count detections; matched are pairs of the same class with IoU ≥ 0.5,
-    matched_any those whatever the class; score_shift is the mean of (now - reference) over the
-    pairs, iou the mean overlap; peak the highest class logit.
+    reference and found count detections at the threshold.  matched are those of the reference that
+    are found again (same class, IoU ≥ 0.5), of which `weaker` only below the threshold (to half of
+    it); matched_any those whatever the class.  extra were found and are not in the reference, not
+    even below the threshold.  score_shift is the mean of (now - reference) over what is matched,
+    iou the mean overlap; peak the highest class logit.
     """
 
     reference: int
     found: int
     matched: int
+    weaker: int
     matched_any: int
+    extra: int
     score_shift: float
     iou: float
     peak: float
@@ -47,11 +51,6 @@ class Figures:
     def share(self) -> float:
         """Matched reference detections, of all."""
         return self.matched / self.reference
-
-    @property
-    def extra(self) -> int:
-        """Detections that match none of the reference."""
-        return self.found - self.matched
 
     @property
     def peak_shift(self) -> float:

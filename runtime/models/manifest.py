@@ -117,12 +117,15 @@ class Golden(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 0.5
     max_logit: Annotated[
         Annotated[float, Meta(gt=0)],
-        Meta(description="by how much the highest class logit may differ from the reference's"),
+        Meta(
+            description="by how much the highest class logit may be lower than the reference's; it "
+            "may be higher by twice that"
+        ),
     ] = 1.0
     max_score_shift: Annotated[
         Annotated[float, Meta(gt=0, le=1)],
         Meta(description="by how much the scores of matched detections may differ, on average"),
-    ] = 0.08
+    ] = 0.15
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
