@@ -21,6 +21,7 @@ from runtime.frame import Frame
 from runtime.mailbox import Mailboxes
 from runtime.preprocess import InputSpec, Preprocessor
 from runtime.scenes import Street
+from runtime.stats import CameraStats
 from tests.conftest import Daemon
 from tests.test_daemon import receive
 from tests.test_streams import Serve, serve, silent, stalls, write  # noqa: F401 - a fixture
@@ -62,9 +63,9 @@ class Rig:
         self.openings: list[Pictures | SourceError] = []
         self.opened_at: list[float] = []
         self.sources: list[Camera0] = []
-        self.stop = threading.Event()
         self.mailboxes = Mailboxes({"cam": 1.0})
-        self.capture = Capture("cam", settings, self.mailboxes, self.stop, slots=slots)
+        self.capture = Capture("cam", settings, self.mailboxes, CameraStats(), slots=slots)
+        self.stop = self.capture.stop
         monkeypatch.setattr(capture, "open_source", self._open)
         self.thread = threading.Thread(target=self.capture.run)
 

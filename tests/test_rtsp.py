@@ -79,7 +79,7 @@ def test_times_go_on_evenly_and_a_server_that_stops_is_noticed(
     assert all(f.captured_ns <= time.time_ns() for f in frames)
     process.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
-    with pytest.raises(SourceError, match="no answer for"):  # noqa: PT012
+    with pytest.raises(SourceError, match=r"no answer for|nothing to decode for"):  # noqa: PT012
         while time.monotonic() - begin < 60:
             source.read()
     assert time.monotonic() - begin < 30
