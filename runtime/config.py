@@ -46,6 +46,19 @@ class Model(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Literal["auto", "class", "agnostic", "none"],
         Meta(description="suppress within a class, across classes, or not; auto: the manifest's"),
     ] = "auto"
+    sigmoid: Annotated[
+        Literal["table", "exact", "npu"],
+        Meta(
+            description="of logits: by a table, by a polynomial, or the NPU has applied it (logits "
+            "are refused then); docs/postprocess.md"
+        ),
+    ] = "table"
+    table_size: Annotated[
+        int, Meta(ge=16, le=65_536, description="steps of the table of float32 and int32 logits")
+    ] = 1024
+    table_range: Annotated[
+        float, Meta(ge=1, le=100, description="that table is for logits from -this to this")
+    ] = 10.0
     canary: Annotated[
         Literal["degraded", "refuse", "off"],
         Meta(

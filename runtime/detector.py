@@ -298,6 +298,9 @@ def _options(files: ModelFiles, settings: config.Model) -> Options:
             max_detections=settings.max_detections,
             nms=nms,
             multi_label=files.manifest.multi_label,
+            sigmoid="none" if settings.sigmoid == "npu" else settings.sigmoid,
+            table_size=settings.table_size,
+            table_range=settings.table_range,
         )
     except ConfigError as error:
         raise ConfigError(f"model.{error}") from None

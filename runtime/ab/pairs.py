@@ -38,8 +38,9 @@ class Found:
 class Pair:
     """One frame: sums, and the values of its matched boxes, for distributions.
 
-    score_shifts (M,) are b's scores less a's; shifts_px (M,) distances of the centres; class_ids
-    (M,) are of the matched boxes; only_a and only_b the class ids of those without a partner.
+    scores (M, 2) are of the matched boxes, score_shifts (M,) b's less a's, shifts_px (M,) distances
+    of the centres, class_ids (M,) their classes; only_a and only_b the class ids of those without a
+    partner.
     """
 
     sums: NDArray[np.float64]
@@ -49,18 +50,19 @@ class Pair:
     class_ids: NDArray[np.int32]
     only_a: NDArray[np.int32]
     only_b: NDArray[np.int32]
+    scores: NDArray[np.float32]
     difference: float = field(default=0.0)  # how much there is to see: for a report's examples
 
 
-def compare(a: Found, b: Found, threshold: float) -> Pair:
+def compare(a: Found, b: Found, threshold_a: float, threshold_b: float) -> Pair:
     """Match what both found: pairs at IoU ≥ 0.5 of the same class.
 
-    Boxes count where their score is at least `threshold`.  A pair of which only one does is a flip:
-    `lost` where a's counts, `gained` where b's does; both are among only_a and only_b.
+    Boxes count where their score is at least their side's threshold.  A pair of which only one does
+    is a flip: `lost` where a's counts, `gained` where b's does; both are among only_a and only_b.
     """
     first, second = a.detections, b.detections
     pairs = match(first, second)
-    in_a, in_b = first.scores >= threshold, second.scores >= threshold
+    in_a, in_b = first.scores >= threshold_a, second.scores >= threshold_b
     both = in_a[pairs.a] & in_b[pairs.b]
     left, right = pairs.a[both], pairs.b[both]
     alone_a, alone_b = in_a.copy(), in_b.copy()
@@ -99,6 +101,7 @@ def compare(a: Found, b: Found, threshold: float) -> Pair:
         first.class_ids[left],
         first.class_ids[alone_a],
         second.class_ids[alone_b],
+        np.stack([first.scores[left], second.scores[right]], 1),
         unlike,
     )
 

@@ -31,29 +31,29 @@ class Measure:
 
 MEASURES = (
     Measure("score_shift", "", {"score_shift": 1}, {"matched": 1},
-            "b's scores are {way} by {size:.4f}"),
+            "b's scores are {way} by {size:.3g}"),
     Measure("boxes", "%", {"boxes_b": 100, "boxes_a": -100}, {"boxes_a": 1},
-            "b finds {size:.2f} % {more} boxes"),
+            "b finds {size:.3g} % {more} boxes"),
     Measure("only_a", "%", {"only_a": 100}, {"boxes_a": 1},
-            "{size:.2f} % of a's boxes are missing in b"),
+            "{size:.3g} % of a's boxes are missing in b"),
     Measure("only_b", "%", {"only_b": 100}, {"boxes_b": 1},
-            "{size:.2f} % of b's boxes are not in a"),
+            "{size:.3g} % of b's boxes are not in a"),
     Measure("lost", "%", {"lost": 100}, {"boxes_a": 1},
-            "{size:.2f} % of a's boxes fall below the threshold in b"),
+            "{size:.3g} % of a's boxes fall below the threshold in b"),
     Measure("gained", "%", {"gained": 100}, {"boxes_b": 1},
-            "{size:.2f} % of b's boxes are below the threshold in a"),
+            "{size:.3g} % of b's boxes are below the threshold in a"),
     Measure("shift_x", "px", {"shift_x": 1}, {"matched": 1},
-            "b's boxes lie {size:.2f} px further {right}"),
+            "b's boxes lie {size:.3g} px further {right}"),
     Measure("shift_y", "px", {"shift_y": 1}, {"matched": 1},
-            "b's boxes lie {size:.2f} px further {down}"),
+            "b's boxes lie {size:.3g} px further {down}"),
     Measure("preprocess", "µs", {"preprocess_b": 1, "preprocess_a": -1}, {"frames": 1},
-            "b's pre-processing takes {size:.0f} µs {longer}", judged=False),
+            "b's pre-processing takes {size:.3g} µs {longer}", judged=False),
     Measure("inference", "µs", {"inference_b": 1, "inference_a": -1}, {"frames": 1},
-            "b's inference takes {size:.0f} µs {longer}", judged=False),
+            "b's inference takes {size:.3g} µs {longer}", judged=False),
     Measure("postprocess", "µs", {"postprocess_b": 1, "postprocess_a": -1}, {"frames": 1},
-            "b's post-processing takes {size:.0f} µs {longer}", judged=False),
+            "b's post-processing takes {size:.3g} µs {longer}", judged=False),
     Measure("cpu", "µs", {"cpu_b": 1, "cpu_a": -1}, {"frames": 1},
-            "b takes {size:.0f} µs {more} CPU time a frame", judged=False),
+            "b takes {size:.3g} µs {more} CPU time a frame", judged=False),
 )  # fmt: skip
 MEAN = {name: {name: 1.0} for name in ("iou", "shift", "score_distance")}
 
@@ -70,8 +70,7 @@ def say(measure: Measure, interval: Interval) -> str:
         longer="longer" if up else "less",
     )
     low, high = sorted((abs(interval.low), abs(interval.high)))
-    digits = 4 if measure.name == "score_shift" else 2 if measure.unit != "µs" else 0
-    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{text} [{low:.3g}, {high:.3g}]"
 
 
 class Summary:

@@ -25,6 +25,7 @@ COMMANDS = {
     "prepare": "Cut a model's post-processing off, for the NPU.",
     "eval": "Measure how right a model is, on labelled pictures.",
     "compare": "Compare two models: outputs, and what they find.",
+    "ab": "Compare two variants of a model on the same frames, with intervals.",
     "calib": "Check a calibration set, and choose a diverse part of it.",
     "probe": "Say what a model gives for a picture, and why it is wrong where it is.",
     "inspect": "Show what a model file says about itself, and what is wrong.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from npud.errors import ConfigError
 from runtime import config
 from runtime.backends import BACKENDS
 from runtime.config import Config
@@ -64,12 +65,35 @@ def backend(function: F) -> F:
     return option(function)
 
 
-def build(path: Path | None, tables: dict[str, dict[str, Any]]) -> Config:
-    """The config file (or the defaults) with command-line values over it; None is "not given"."""
+def build(
+    path: Path | None, tables: dict[str, dict[str, Any]], settings: Sequence[str] = ()
+) -> Config:
+    """The config file (or the defaults) with command-line values over it; None is "not given".
+
+    settings: "model.sigmoid=exact" and the like, over all.
+    """
     raw = load_toml(path) if path else {}
     for name, values in tables.items():
         given = {key: value for key, value in values.items() if value is not None}
         if given:
             below = raw.get(name, {})
             raw[name] = {**below, **given} if isinstance(below, dict) else given
+    for setting in settings:
+        _set(raw, setting)
     return config.parse(raw, str(path) if path else "command line")
+
+
+def _set(raw: dict[str, Any], setting: str) -> None:
+    """Put KEY=VALUE into a document; VALUE is TOML, or else a string."""
+    key, equals, text = setting.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f"expected KEY=VALUE such as model.sigmoid=exact, got {setting!r}")
+    from runtime.drafting.draft import value_of
+
+    table: Any = raw
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{key}: expected tables before the last name")
+    table[names[-1]] = value_of(text)

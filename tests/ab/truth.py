@@ -42,4 +42,4 @@ def changed(
 
 
 def pair(a: Detections, b: Detections) -> Pair:
-    return compare(Found(a, NOTHING), Found(b, NOTHING), THRESHOLD)
+    return compare(Found(a, NOTHING), Found(b, NOTHING), THRESHOLD, THRESHOLD)

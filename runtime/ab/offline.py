@@ -1,0 +1,192 @@
+"""A comparison over pictures, a video or a recording, with labels where there are some."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from npud.detections import Detections
+from runtime.ab.bootstrap import LEVEL, Interval
+from runtime.ab.pairs import Found, compare
+from runtime.ab.summary import Summary
+from runtime.ab.variants import FLOOR, Item, Levels, Variant
+from runtime.accuracy.dataset import ClassMap, Picture
+from runtime.accuracy.metrics import figures_of
+from runtime.accuracy.records import Result
+
+EXAMPLES = 6  # frames that are shown, those that differ most
+EXAMPLE_PX = 900  # their width at most
+LABELLED_RESAMPLES = 200  # mAP is computed anew for each
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A frame on which both differ, with what each found at its threshold."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    found: tuple[Detections, Detections]
+    difference: float
+
+
+@dataclass
+class Outcome:
+    """What a run has gathered; results are those of each side, for labels."""
+
+    summary: Summary
+    names: list[str] = field(default_factory=list)
+    results: tuple[list[Result], list[Result]] = field(default_factory=lambda: ([], []))
+    examples: list[Example] = field(default_factory=list)
+    score_pairs: list[NDArray[np.float32]] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def run(
+    a: Variant,
+    b: Variant,
+    items: Iterable[Item],
+    block: int,
+    advance: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Both sides on every frame, in turns first; Ctrl-C ends it with what was done."""
+    outcome = Outcome(Summary(block, kept=1 << 30))
+    worst: list[tuple[float, int, Example]] = []
+    numbers = count()
+    try:
+        for item in items:
+            number = next(numbers)
+            if not number:
+                _warm_up(item, a, b)
+            order = (a, b) if number % 2 else (b, a)  # neither always finds warm caches
+            looked = {id(side): side.look(item) for side in order}
+            found = looked[id(a)], looked[id(b)]
+            near = [_down_to(FLOOR * side.threshold, looked[id(side)]) for side in (a, b)]
+            pair = compare(near[0], near[1], a.threshold, b.threshold)
+            outcome.summary.add(pair)
+            outcome.names.append(item.frame.name)
+            outcome.score_pairs.append(pair.scores)
+            for results, one in zip(outcome.results, found):
+                results.append(_result(item, one))
+            if pair.difference > 0 and (len(worst) < EXAMPLES or pair.difference > worst[0][0]):
+                example = _example(item, found, (a.threshold, b.threshold), pair.difference)
+                heapq.heappush(worst, (pair.difference, number, example))
+                del worst[: max(0, len(worst) - EXAMPLES)]
+                heapq.heapify(worst)
+            advance()
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+    outcome.examples = [example for _, _, example in sorted(worst, key=lambda w: -w[0])]
+    return outcome
+
+
+def _warm_up(item: Item, *sides: Variant) -> None:
+    """The first frame takes longer than all others, and says nothing of them."""
+    for side in sides:
+        side.look(item)
+        side.levels = Levels()
+
+
+def _down_to(floor: float, found: Found) -> Found:
+    """Without the boxes that only mAP wants to see."""
+    return replace(found, detections=_passed(found.detections, floor))
+
+
+def _passed(found: Detections, threshold: float) -> Detections:
+    keep = found.scores >= threshold
+    return Detections(found.boxes[keep], found.scores[keep], found.class_ids[keep])
+
+
+def _result(item: Item, found: Found) -> Result:
+    one = found.detections
+    order = np.argsort(-one.scores, kind="stable")
+    return Result(
+        item.frame.width_px,
+        item.frame.height_px,
+        one.boxes[order].astype(np.float64),
+        one.scores[order].astype(np.float64),
+        one.class_ids[order].astype(np.int64),
+    )
+
+
+def _example(
+    item: Item, found: Sequence[Found], thresholds: Sequence[float], difference: float
+) -> Example:
+    pixels = item.frame.bgr()
+    scale = min(1.0, EXAMPLE_PX / pixels.shape[1])
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    kept = [_passed(f.detections, t) for f, t in zip(found, thresholds)]
+    scaled = [replace(k, boxes=k.boxes * np.float32(scale)) for k in kept]
+    both = (scaled[0], scaled[1])
+    return Example(item.frame.name, np.asarray(small, np.uint8), both, difference)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """mAP50-95, mAP50 and F1 of both, and b's less a's with its interval."""
+
+    a: dict[str, float]
+    b: dict[str, float]
+    differences: dict[str, Interval]
+
+
+def labelled(
+    outcome: Outcome,
+    pictures: Sequence[Picture],
+    classes: ClassMap,
+    thresholds: tuple[float, float],
+    seed: int = 0,
+    resamples: int = LABELLED_RESAMPLES,
+) -> Labelled:
+    """Figures of both against the labels of the same pictures, in the same order.
+
+    The pictures are drawn again and again, the same for both, and all figures computed anew.
+    """
+    sides = list(zip(outcome.results, thresholds))
+
+    def figures(chosen: NDArray[np.int64]) -> list[dict[str, float]]:
+        shown = [pictures[i] for i in chosen]
+        return [
+            _named(figures_of(shown, [results[i] for i in chosen], classes, threshold))
+            for results, threshold in sides
+        ]
+
+    everything = np.arange(len(pictures))
+    a, b = figures(everything)
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in a}
+    for _ in range(resamples):
+        first, second = figures(rng.choice(everything, len(everything)))
+        for name, values in drawn.items():
+            values.append(second[name] - first[name])
+    tail = (1 - LEVEL) / 2
+    return Labelled(
+        a,
+        b,
+        {
+            name: Interval(b[name] - a[name], *np.quantile(values, [tail, 1 - tail]).tolist())
+            for name, values in drawn.items()
+        },
+    )
+
+
+def _named(figures: object) -> dict[str, float]:
+    deployed = figures.deployed  # type: ignore[attr-defined]
+    return {
+        "mAP50-95": figures.map50_95 or 0.0,  # type: ignore[attr-defined]
+        "mAP50": figures.map50 or 0.0,  # type: ignore[attr-defined]
+        "F1": deployed.f1 or 0.0,
+    }
+
+
+def matching_pictures(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
+    """The labelled pictures in the order of these file names."""
+    by_path = {Path(picture.path): picture for picture in pictures}
+    return [by_path[Path(name)] for name in names]

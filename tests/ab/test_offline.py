@@ -1,0 +1,97 @@
+"""`npud ab` on pictures, videos and recordings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+
+from runtime.scenes import Street
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(10):
+        pixels, _ = Street(number, (640, 360)).frame(60)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+    return folder
+
+
+def figures(command: Command, *arguments: str | Path) -> dict[str, dict[str, float]]:
+    code, out, error = command("ab", "bundled", *arguments, "--json")
+    assert code == 0, error
+    document = json.loads(out)
+    assert document["complete"]
+    found: dict[str, dict[str, float]] = document["figures"]
+    return found | {"verdict": document["verdict"]}
+
+
+def test_a_model_and_itself(command: Command, pictures: Path) -> None:
+    found = figures(command, "--images", pictures)
+    for name in ("score_shift", "boxes", "only_a", "only_b", "shift"):
+        assert set(found[name].values()) == {0.0}
+    assert found["verdict"][0] == "no difference shown yet, n = 10 frames"
+
+
+def test_a_stretched_input_is_told_from_a_letterboxed_one(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.html"
+    stretched = ("--set-b", "model.input.letterbox=stretch")
+    found = figures(command, *stretched, "--images", pictures, "--html", report)
+    assert found["only_a"]["low"] > 0
+    assert any("of a's boxes are missing in b" in line for line in found["verdict"])
+    text = report.read_text()
+    assert text.count("data:image/jpeg;base64,") >= 4  # the frames that differ most, both sides
+    assert "<script" not in text
+    assert not re.search(r'(src|href)="http', text)
+
+
+def test_a_higher_threshold_shows_as_flips(command: Command, pictures: Path) -> None:
+    found = figures(command, "--set-b", "model.score_threshold=0.4", "--images", pictures)
+    assert found["only_a"]["value"] > 0
+    assert found["lost"]["value"] == found["only_a"]["value"]  # all are found, with lower scores
+    assert found["score_shift"]["value"] == 0
+
+
+def test_options_on_recorded_outputs(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "street.mcap"
+    source = "synthetic:street?seed=3&size=320x240&frames=12"
+    code, _, error = command(
+        "record", "--source", source, "--every-frame", "--frames", "none", "--out", path
+    )
+    assert code == 0, error
+    code, out, _ = command("ab", "--recording", path, "--set-b", "model.sigmoid=exact", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["frames"] == 12
+    assert document["figures"]["only_a"]["value"] == 0
+    assert abs(document["figures"]["score_shift"]["value"]) < 1e-5
+    code, _, error = command("ab", "bundled", "--recording", path)
+    assert code == 1
+    assert "it has no pictures, which models need" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bundled"], "expected one of --images, --video, --recording"),
+        (["--images", "x"], "expected a model A, or --recording"),
+        (["bundled", "--images", "x", "--set-b", "sigmoid"], "expected KEY=VALUE"),
+        (["bundled", "--images", "x", "--set-b", "model.sigmod=exact"], "did you mean sigmoid?"),
+        (["bundled", "--images", "/nowhere"], "/nowhere: "),
+        (["nothing.onnx", "--images", "x"], "nothing.onnx: expected a model file"),
+    ],
+)
+def test_mistakes_are_one_line(command: Command, arguments: list[str], said: str) -> None:
+    code, _, error = command("ab", *arguments)
+    assert code in (1, 2)
+    assert said in error
+    assert error.count("\n") == 1
