@@ -20,8 +20,6 @@ from runtime.cli._eval import Plan, number, progress, show
 from runtime.detector import Detector, read_model
 
 OPTION_OF = {"float": "--float", "preprocessing": "--float", "npu_sigmoid": "--npu-sigmoid"}
-
-
 Settings = tuple[config.Model, config.Backend]
 
 

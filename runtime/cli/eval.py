@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from npud.errors import ConfigError
 from runtime import config
@@ -92,32 +93,27 @@ def command(
       npud eval yolov8n.rknn --data my-labels/ --classes person,car --json
       npud eval yolov8n.rknn --backend rknn-sim --data coco/ --waterfall --float yolov8n.onnx
     """
-
-    def settings_of(name: str, toml: Path | None, backend: str | None) -> Config:
-        named = None if name == "bundled" else name
-        return build(
-            toml, {"model": {"path": named, **model_options}, "backend": {"name": backend}}
-        )
-
-    if (float_model or npu_sigmoid or npu_sigmoid_config) and not waterfall:
-        raise ConfigError("--float, --npu-sigmoid: expected --waterfall with them")
+    _check(waterfall, float_model, npu_sigmoid, npu_sigmoid_config)
     pycocotools()  # what is missing is told now, not at the end
     if plot or html:
         plots.figure()
-    deployed = settings_of(model, path, backend)
+    deployed = _settings(model, path, backend, model_options)
     dataset = open_dataset(data, images)
     stem = Path(deployed.model.path).stem if deployed.model.path else "bundled"
     log = log or Path(f"eval-{stem}.jsonl")
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
     plan = Plan(dataset, wanted, limit, log, resume)
     if waterfall:
-        pairs: list[Pair | None] = [
-            _pair(settings_of(float_model, None, None)) if float_model else None,
-            _pair(settings_of(npu_sigmoid, npu_sigmoid_config or path, backend))
-            if npu_sigmoid
-            else None,
-        ]
-        outcome = _measure_steps(plan, deployed, pairs, json_wanted)
+        floats = variant = None
+        if float_model:  # on this machine's CPU, in floats
+            floats = (
+                _of_another(_settings(float_model, path, None, model_options)),
+                config.Backend(),
+            )
+        if npu_sigmoid:
+            own = _settings(npu_sigmoid, npu_sigmoid_config or path, backend, model_options)
+            variant = own.model if npu_sigmoid_config else _of_another(own), own.backend
+        outcome = _measure_steps(plan, deployed, (floats, variant), json_wanted)
     else:
         outcome = _measure(plan, deployed, json_wanted)
     if outcome.done and plot:
@@ -136,8 +132,23 @@ def command(
 Pair = tuple[config.Model, config.Backend]
 
 
-def _pair(settings: Config) -> Pair:
-    return settings.model, settings.backend
+def _check(
+    waterfall: bool, float_model: str | None, npu_sigmoid: str | None, own_config: Path | None
+) -> None:
+    if (float_model or npu_sigmoid) and not waterfall:
+        raise ConfigError("--float, --npu-sigmoid: expected --waterfall with them")
+    if own_config and not npu_sigmoid:
+        raise ConfigError("--npu-sigmoid-config: expected --npu-sigmoid with it")
+
+
+def _settings(name: str, path: Path | None, backend: str | None, options: dict[str, Any]) -> Config:
+    model = {"path": None if name == "bundled" else name, **options}
+    return build(path, {"model": model, "backend": {"name": backend}})
+
+
+def _of_another(settings: Config) -> config.Model:
+    """[model] without what it says of the deployed model itself."""
+    return msgspec.structs.replace(settings.model, manifest=None, input=config.Model().input)
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,7 @@ class Outcome:
 def _measure_steps(
     plan: Plan, deployed: Config, others: Sequence[Pair | None], json_wanted: bool
 ) -> Outcome:
-    rows, interrupted = _waterfall.measure(plan, _pair(deployed), *others)
+    rows, interrupted = _waterfall.measure(plan, (deployed.model, deployed.backend), *others)
     done = max((row.figures.images for row in rows if row.figures), default=0)
     if done and json_wanted:
         document = _about(plan, deployed, interrupted) | {

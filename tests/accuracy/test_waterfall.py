@@ -91,6 +91,22 @@ def test_the_sigmoid_on_the_npu_is_a_step(command: Command, scenes: Path, tmp_pa
     assert (tmp_path / "log.npu_sigmoid.jsonl").is_file()
 
 
+def test_a_config_is_for_all_steps_but_what_it_says_of_the_model(
+    command: Command, scenes: Path, stretched: Path, tmp_path: Path
+) -> None:
+    path, log = tmp_path / "c.toml", tmp_path / "log.jsonl"
+    manifest = stretched.with_suffix(".toml")
+    path.write_text(f'[model]\niou_threshold = 0.66\nmanifest = "{manifest}"\n')
+    more = ("--float", "bundled", "-c", path, "--limit", 1)
+    measured(command, log, scenes, stretched, *more)
+    digests = set()
+    for step in ("float", "preprocessing", "quantized", "postprocessing"):
+        header = json.loads((tmp_path / f"log.{step}.jsonl").read_text().splitlines()[0])
+        assert header["settings"]["iou_threshold"] == 0.66
+        digests.add((header["model"].split("@")[0], header["manifest"]))
+    assert len(digests) == 2  # each model's own manifest
+
+
 def test_table_plot_and_report(
     command: Command, scenes: Path, stretched: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +127,7 @@ def test_mistakes_are_one_line(command: Command, scenes: Path, tmp_path: Path) -
     base = ("eval", "bundled", "--data", scenes, "--log", tmp_path / "log.jsonl")
     for more, message in [
         (("--float", "bundled"), "--float, --npu-sigmoid: expected --waterfall with them"),
+        (("--waterfall", "--npu-sigmoid-config", "x"), "expected --npu-sigmoid with it"),
         (("--limit", 1, "--plot", "/dev/null/x.png"), "/dev/null/x.png: cannot write a plot"),
         (("--limit", 1, "--plot", tmp_path / "x.abc"), "x.abc: cannot write a plot"),
     ]:
