@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import mmap
 import os
@@ -172,6 +173,23 @@ def test_raw_frames_are_the_pixels(form: str, shape: tuple[int, ...]) -> None:
     assert picture.encoding == pictures.ENCODINGS[form]  # type: ignore[index]
     assert picture.data == pixels.tobytes()
     np.testing.assert_array_equal(pictures.decode(data, name), frame.bgr())
+
+
+@pytest.mark.parametrize(("form", "shape"), [("nv12", (6, 6)), ("yuyv", (4, 6, 2))])
+def test_raw_frames_keep_their_range_and_matrix(form: str, shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(1).integers(16, 236, shape, np.uint8)
+    name, schema = pictures.schema("raw")
+    seen = []
+    for yuv_range, matrix in itertools.product(("full", "video"), ("bt601", "bt709")):
+        frame = Frame(pixels, "c", format=form, yuv_range=yuv_range, yuv_matrix=matrix)  # type: ignore[arg-type]
+        data = pictures.encode(frame, "raw", 80)
+        picture = parsed(name, schema, data)
+        assert (picture.yuv_range, picture.yuv_matrix) == (yuv_range, matrix)  # type: ignore[attr-defined]
+        seen.append(pictures.decode(data, name))
+        np.testing.assert_array_equal(seen[-1], frame.bgr())
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(seen, 2))
+    with pytest.raises(RecordError, match="field 1001: expected one of"):
+        pictures.decode(data.replace(b"video", b"vidio"), name)
 
 
 def test_export_runs_in_place_of_the_model(

@@ -7,14 +7,14 @@ google/protobuf/descriptor.proto.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from npud.errors import NpudError, RecordError
-from runtime.frame import Format, Frame
+from runtime.frame import Format, Frame, YuvMatrix, YuvRange
 from runtime.models.protobuf import BYTES, FIXED32, VARINT, fields
 
 Frames = Literal["jpeg", "raw", "none"]
@@ -27,8 +27,10 @@ SHAPES: dict[Frames, Fields] = {
     "jpeg": (("timestamp", 1, MESSAGE), ("frame_id", 4, STRING), ("data", 2, BINARY),
              ("format", 3, STRING)),
     "raw": (("timestamp", 1, MESSAGE), ("frame_id", 7, STRING), ("width", 2, FIXED),
-            ("height", 3, FIXED), ("encoding", 4, STRING), ("step", 5, FIXED), ("data", 6, BINARY)),
+            ("height", 3, FIXED), ("encoding", 4, STRING), ("step", 5, FIXED), ("data", 6, BINARY),
+            ("yuv_range", 1001, STRING), ("yuv_matrix", 1002, STRING)),
 }  # fmt: skip
+# 1001 and 1002 are npud's own; without them a frame is as Frame has it by default
 
 
 def schema(kind: Frames) -> tuple[str, bytes]:
@@ -47,6 +49,8 @@ def encode(frame: Frame, kind: Frames, quality: int) -> bytes:
         step = frame.pixels.strides[0]
         sizes = _fixed(2, frame.width_px) + _fixed(3, frame.height_px) + _fixed(5, step)
         text = _bytes(4, ENCODINGS[frame.format].encode()) + _bytes(7, frame.camera.encode())
+        if frame.format != "bgr":
+            text += _bytes(1001, frame.yuv_range.encode()) + _bytes(1002, frame.yuv_matrix.encode())
         return stamp + sizes + text + _bytes(6, frame.pixels.tobytes())
     ok, jpeg = cv2.imencode(".jpg", frame.bgr(), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
@@ -69,7 +73,12 @@ def decode(data: bytes, kind: str) -> NDArray[np.uint8]:
         form = {name: form for form, name in ENCODINGS.items()}[bytes(_part(found, 4)).decode()]
         shape = {"bgr": (height, width, 3), "nv12": (height * 3 // 2, width)}
         pixels = np.frombuffer(_part(found, 6), np.uint8)
-        return Frame(pixels.reshape(shape.get(form, (height, width, 2))), format=form).bgr()
+        return Frame(
+            pixels.reshape(shape.get(form, (height, width, 2))),
+            format=form,
+            yuv_range=_word(found, 1001, YuvRange, "video"),
+            yuv_matrix=_word(found, 1002, YuvMatrix, "bt601"),
+        ).bgr()
     except (NpudError, ValueError, KeyError, cv2.error) as error:
         raise RecordError(f"expected a picture ({kind}), got: {error}") from None
 
@@ -87,6 +96,14 @@ def _part(found: dict[int, int | memoryview], number: int) -> memoryview:
     if not isinstance(value, memoryview):
         raise ValueError(f"no field {number}")
     return value
+
+
+def _word(found: dict[int, int | memoryview], number: int, kind: Any, default: str) -> Any:
+    """One of the words of a Literal; the default where the field is missing."""
+    word = bytes(_part(found, number)).decode() if number in found else default
+    if word not in get_args(kind):
+        raise ValueError(f"field {number}: expected one of {get_args(kind)}, got {word[:20]!r}")
+    return word
 
 
 def _file(path: str, package: str, name: str, shape: Fields) -> bytes:
