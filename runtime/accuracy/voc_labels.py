@@ -21,7 +21,7 @@ Object = tuple[str, list[float], bool]  # name, x y width height, difficult
 def find(path: Path) -> Path | None:
     """The folder of .xml files, or a list of an image set in a .txt; None: no such labels."""
     if path.is_file():
-        listed = path.suffix == ".txt" and (path.parents[2] / "Annotations").is_dir()
+        listed = path.suffix == ".txt" and _annotations(path).is_dir()
         return path if listed else None
     for folder in (path / "Annotations", path):
         if next(folder.glob("*.xml"), None) is not None:
@@ -33,8 +33,7 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     """Read the labels; raises ConfigError naming the file and, where XML is broken, the line."""
     folder, files = path, sorted(path.glob("*.xml"))
     if path.is_file():  # VOC2007/ImageSets/Main/test.txt
-        folder = path.parents[2] / "Annotations"
-        lines = path.read_text("utf-8").splitlines()
+        folder, lines = _annotations(path), _lines(path)
         files = sorted(folder / f"{line.split()[0]}.xml" for line in lines if line.strip())
     parsed = [_parse(file) for file in files]
     names = sorted({name for _, objects in parsed for name, _, _ in objects})
@@ -43,6 +42,18 @@ def read(path: Path, images: Path | None = None) -> Dataset:
         for number, (file, (name, objects)) in enumerate(zip(files, parsed), 1)
     )
     return Dataset(path, "VOC", tuple(names), pictures)
+
+
+def _annotations(listed: Path) -> Path:
+    """The folder of labels that a list in ImageSets/Main/ is of."""
+    return listed.absolute().parent.parent.parent / "Annotations"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected names of pictures: {error}") from None
 
 
 def _picture(

@@ -41,6 +41,47 @@ def test_all_formats_say_the_same(scenes: Path) -> None:
     assert objects(open_dataset(scenes / "labels")) == objects(coco)
 
 
+def test_a_list_of_voc_names_and_difficult_objects(tmp_path: Path) -> None:
+    scene = labelled.write(tmp_path / "s", 3)
+    (scene / "ImageSets/Main").mkdir(parents=True)
+    (scene / "images").rename(scene / "JPEGImages")
+    names = scene / "ImageSets/Main/val.txt"
+    names.write_text("0003 1\n0001 -1\n")
+    path = scene / "Annotations/0003.xml"
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
+    first, second = open_dataset(names).pictures
+    assert [p.path.name for p in (first, second)] == ["0001.png", "0003.png"]
+    assert not first.truth.skip.any()
+    assert second.truth.skip.tolist()[:2] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("x.txt", b"a.jpg", "expected labels: a COCO .json"),
+        ("x.json", b"[]", "expected COCO labels"),
+        ("x.json", b"\xff\xfe\x00", "expected COCO labels"),
+        ("x.yaml", b"\xff\xfe\x00", "expected YAML"),
+        ("x.yaml", b"val: [", "expected YAML"),
+        ("x.yaml", b"- 1", "expected the keys val and names"),
+        ("x.yaml", b"names: [a]", "val: this key is required"),
+        ("x.yaml", b"val: none\nnames: [a]", "val: expected a folder or a .txt of pictures"),
+        ("x.yaml", b"val: .\nnames: {1: a}", "names: expected a list of class names"),
+    ],
+)
+def test_files_that_are_no_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(data)
+    Path("a.jpg").write_bytes(b"")
+    with pytest.raises(NpudError) as error:
+        open_dataset(Path(name))
+    assert str(error.value).startswith(f"{name}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_yolo_polygon_stands_for_its_box(tmp_path: Path) -> None:
     scene = labelled.write(tmp_path / "s", 1)
     (scene / "labels/0001.txt").write_text("0 0.1 0.2 0.5 0.2 0.3 0.6\n\n1 0.5 0.5 0.5 0.5\n")
