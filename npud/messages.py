@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npud._fields import Fields
+from npud.comparison import CompareMessage
 from npud.detections import DetectedObject, Detections, label_of
 
 STAGES = ("wait", "preprocess", "inference", "postprocess")
@@ -247,4 +248,4 @@ class FrameMessage:
         )
 
 
-Message = DetectionsMessage | StatusMessage | FrameMessage
+Message = DetectionsMessage | StatusMessage | FrameMessage | CompareMessage

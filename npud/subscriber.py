@@ -67,7 +67,7 @@ def subscribe(
     """Connect to npud and return a Subscriber to iterate over.
 
     cameras: None for all, a name, or several.
-    topics: what to yield, of "detections", "status" and "frames".
+    topics: what to yield, of "detections", "status", "frames" and "compare".
     heartbeat_timeout_s: HeartbeatLost after so many seconds without a message; None for never.
     wait_for_labels_s: hold detections back so long at most until the labels are known.
     receive_buffer: messages kept while you are busy, newer ones are then lost and counted in

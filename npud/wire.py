@@ -15,16 +15,22 @@ from typing import cast
 import msgpack  # type: ignore[import-untyped]
 
 from npud._fields import Fields
+from npud.comparison import CompareMessage
 from npud.errors import PublishError, SubscribeError
 from npud.messages import DetectionsMessage, FrameMessage, Message, StatusMessage
 
 VERSION = 1
-MAX_BYTES = {"detections": 1 << 20, "status": 1 << 20, "frames": 64 << 20}
+MAX_BYTES = {
+    "detections": 1 << 20,
+    "status": 1 << 20,
+    "frames": 64 << 20,
+    "compare": 1 << 20,
+}
 MAX_LIST = 10_000  # detections in a message, labels of a model
 _MAX_MAP = 1_000
 _CAMERA = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TYPES: dict[str, type[Message]] = {
-    cls.kind: cls for cls in (DetectionsMessage, StatusMessage, FrameMessage)
+    cls.kind: cls for cls in (DetectionsMessage, StatusMessage, FrameMessage, CompareMessage)
 }
 KINDS = tuple(_TYPES)
 

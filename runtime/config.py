@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,7 @@ from runtime.simulate.options import Simulate
 from runtime.sources.base import CameraFormat
 from runtime.validate import TOML_NAMES, convert, nearest
 
+S = TypeVar("S", bound=msgspec.Struct)
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -288,6 +289,46 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = True
 
 
+class Compare(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[compare]: a variant b beside the published one, judged on the same frames."""
+
+    mode: Annotated[
+        Literal["off", "shadow", "split"],
+        Meta(
+            description="shadow: b sees sampled frames that a has published; split: b gets and "
+            "publishes its share of the frames"
+        ),
+    ] = "off"
+    sample: Annotated[
+        float, Meta(gt=0, le=1, description="share of the frames that b sees, at most")
+    ] = 0.1
+    model: Annotated[
+        dict[str, Any], Meta(description="[compare.model]: keys of [model] that differ in b")
+    ] = {}
+    backend: Annotated[
+        dict[str, Any],
+        Meta(
+            description="[compare.backend]: keys of [backend] that differ in b; in shadow mode "
+            "it has one context unless it says more"
+        ),
+    ] = {}
+    log: Annotated[
+        str, Meta(description="file that each promotion is written to, with its figures; JSON")
+    ] = ""
+    promote_after: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="shadow: after so many frames of every camera b is published by itself, "
+            "if it loses no more than max_loss; 0 = never",
+        ),
+    ] = 0
+    max_loss: Annotated[
+        float,
+        Meta(ge=0, le=100, description="per cent of a's boxes; the interval must lie below it"),
+    ] = 1.0
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -297,6 +338,31 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     publish: Publish = Publish()
     control: Control = Control()
     record: Record = Record()
+    compare: Compare = Compare()
+
+
+def variant_b(settings: Config, where: str = "config") -> Config:
+    """The configuration with [compare.model] and [compare.backend] over [model] and [backend].
+
+    Variant b has one context in shadow mode unless it says more.  Raises ConfigError.
+    """
+    compare = settings.compare
+    own = {"contexts": 1} if compare.mode == "shadow" else {}
+    return msgspec.structs.replace(
+        settings,
+        model=_over(settings.model, compare.model, f"{where}: compare.model"),
+        backend=_over(settings.backend, own | compare.backend, f"{where}: compare.backend"),
+    )
+
+
+def _over(below: S, given: dict[str, Any], where: str) -> S:
+    """A section with some of its keys replaced; tables within are merged."""
+    plain: dict[str, Any] = msgspec.to_builtins(below)
+    for key, value in given.items():
+        inner = plain.get(key)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        plain[key] = {**inner, **value} if both else value  # type: ignore[dict-item]
+    return convert(plain, type(below), where)
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -305,6 +371,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "publish": Publish,
     "control": Control,
     "record": Record,
+    "compare": Compare,
 }
 
 
@@ -331,7 +398,9 @@ def parse(raw: dict[str, Any], where: str = "config") -> Config:
                 f"{where}: camera.{name}: expected a name of letters, digits, _ . -, got {name!r}"
             )
         cameras[name] = convert(table, Camera, f"{where}: camera.{name}")
-    return Config(camera=cameras, **sections)
+    settings = Config(camera=cameras, **sections)
+    variant_b(settings, where)  # raises for what it cannot be
+    return settings
 
 
 def document() -> str:
@@ -352,6 +421,7 @@ def document() -> str:
         ("[publish]", Publish),
         ("[control]", Control),
         ("[record]", Record),
+        ("[compare]", Compare),
         ("The manifest: MODEL.toml", Manifest),
         ("The manifest's [conversion]", Conversion),
         ("The manifest's [calibration]", Calibration),

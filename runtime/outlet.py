@@ -42,7 +42,13 @@ class Outlet:
         self._last_frame = -1
 
     def send(
-        self, model: str, frame: Frame, found: Detections, wait_us: int, timing: Timing
+        self,
+        model: str,
+        frame: Frame,
+        found: Detections,
+        wait_us: int,
+        timing: Timing,
+        variant: str = "",
     ) -> DetectionsMessage | None:
         """Publish what was found; None where a later frame was quicker: it is dropped."""
         timing_us = {
@@ -67,6 +73,7 @@ class Outlet:
                 width=frame.width_px,
                 height=frame.height_px,
                 model=model,
+                variant=variant,
                 timing_us=timing_us,
                 dropped=self.stats.dropped,
                 detections=found,

@@ -12,6 +12,7 @@ from functools import partial
 from npud.errors import InferenceError, SourceError
 from npud.messages import StatusMessage
 from npud.wire import new_session
+from runtime.ab.live import Live
 from runtime.capture import Capture
 from runtime.config import Camera, Publish
 from runtime.detector import Observation
@@ -66,6 +67,7 @@ class Pipeline:
         self._cameras = {name: self._camera(name, c) for name, c in cameras.items()}
         self._mailboxes.set_priorities({name: c.priority for name, c in cameras.items()})
         self._inferring: list[threading.Thread] = []
+        self.live: Live | None = None  # a comparison with another variant
 
     def open(self, stop: threading.Event) -> None:
         """Open the cameras that must be there, all at the same time, unless told to stop.
@@ -155,6 +157,10 @@ class Pipeline:
             if after[name] is not before.get(name):
                 after[name].thread.start()
 
+    def calm(self) -> bool:
+        """Whether no frame waits: the detectors keep up."""
+        return self._mailboxes.idle()
+
     def stop(self, timeout_s: float = 1.0) -> None:
         """End the threads and say so to subscribers; a camera that hangs is left behind."""
         self._stop.set()
@@ -175,6 +181,9 @@ class Pipeline:
         """Publish `status/<camera>` for every camera; returns what was published."""
         cameras = self._cameras
         statuses = self.statuses()
+        if live := self.live:
+            for message in live.messages(self._session, self.engine.files.name):
+                self._publisher.send(message)
         for status in statuses:
             if camera := cameras.get(status.camera):
                 camera.outlet.send_status(status)
@@ -249,17 +258,27 @@ class Pipeline:
         if camera is None:  # a reload has just removed it
             return
         wait_us = max(0, (time.time_ns() - frame.captured_ns) // 1000)
+        live = self.live
+        working, variant = live.choose(detector, frame) if live else (detector, "")
         seen: Observation | None = None
         try:
             if self._recorder and self._recorder.wants():
-                seen = detector.observe(frame)
+                seen = working.observe(frame)
                 found, timing = seen.found, seen.timing
             else:
-                found, timing = detector.detect(frame)
+                found, timing = working.detect(frame)
         except InferenceError as error:
             if camera.stats.inference_failed(str(error)) == 1:
                 log.warning("camera %s, frame %d: %s", frame.camera, frame.index, error)
             return
-        message = camera.outlet.send(detector.files.name, frame, found, wait_us, timing)
+        finally:
+            if live:
+                live.give_back(working, variant)
+        model = working.files.name
+        message = camera.outlet.send(model, frame, found, wait_us, timing, variant)
+        if live and message and variant:
+            live.count(frame, variant, found, timing)
+        elif live and message:
+            live.offer(frame, found, timing)
         if self._recorder and seen and message:
-            self._recorder.record(frame, seen, detector.setup, message)
+            self._recorder.record(frame, seen, working.setup, message)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from npud.errors import SourceError
+from runtime.ab import comparing
 from runtime.config import Config
 from runtime.contexts import open_engine
 from runtime.control.commands import Daemon
@@ -70,7 +71,10 @@ def run(
         manager = ServiceManager(notifier, [n for n, c in cameras.items() if c.required])
         reloader = Reloader(pipeline, settings, reread or (lambda: settings), manager.reloading)
         pipeline.open(stop)
+        stack.callback(lambda: comparing.end(pipeline))
         stack.callback(pipeline.stop)
+        if not recorder:
+            comparing.begin(pipeline, settings)
         pipeline.start()
         if not silent:
             daemon = Daemon(pipeline, reloader, settings.publish.endpoint, backlog)
@@ -82,6 +86,7 @@ def run(
             manager.tell(statuses)
             if backlog:
                 backlog.watch(statuses)
+            reloader.watch()
             if hangup.is_set():
                 hangup.clear()
                 threading.Thread(target=reloader.attempt, daemon=True).start()

@@ -19,6 +19,7 @@ COMMANDS = {
     "watch": "Watch what a running npud publishes, live.",
     "status": "Ask a running daemon how it is doing.",
     "reload": "Have a running npud read its configuration and model again.",
+    "promote": "Publish variant b of a running comparison.",
     "record": "Record frames, raw outputs and detections, or what a daemon has just seen.",
     "replay": "Decode a recording again, without its model.",
     "detect": "Detect objects in images, once.",

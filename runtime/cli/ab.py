@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import npud
 from npud.errors import ConfigError
 from runtime.ab import variants
 from runtime.ab.bootstrap import Interval
@@ -23,6 +24,7 @@ from runtime.ab.variants import Item, ModelVariant, RecordedVariant, Variant
 from runtime.accuracy.dataset import class_map, open_dataset
 from runtime.accuracy.metrics import pycocotools
 from runtime.accuracy.report import write_html
+from runtime.cli._ab_live import follow
 from runtime.cli._eval import progress
 from runtime.cli.options import build
 from runtime.config import Config
@@ -48,6 +50,8 @@ PLAIN = Config()
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="TOML of both.")
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Only in a: model.sigmoid=exact.")
 @click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Only in b.")
+@click.option("--live", is_flag=True, help="Show what a running npud compares ([compare]).")
+@click.option("-e", "--endpoint", default=npud.DEFAULT_ENDPOINT, help="With --live: where it is.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, as one JSON object.")
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with plots."
@@ -63,6 +67,8 @@ def command(
     path: Path | None,
     set_a: tuple[str, ...],
     set_b: tuple[str, ...],
+    live: bool,
+    endpoint: str,
     as_json: bool,
     html: Path | None,
 ) -> None:
@@ -77,7 +83,11 @@ def command(
       npud ab yolov8n.onnx --set-b model.input.letterbox=stretch --images photos/
       npud ab yolov8n.cpu-sigmoid.rknn yolov8n.npu-sigmoid.rknn --video gate.mp4 --html ab.html
       npud ab --recording gate.mcap --set-b model.sigmoid=exact
+      npud ab --live
     """
+    if live:
+        follow(endpoint, as_json)
+        return
     if labels:
         pycocotools()  # what is missing is told now, not at the end
         images = images or str(open_dataset(labels).pictures[0].path.parent)

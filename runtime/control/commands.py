@@ -34,6 +34,7 @@ class Daemon:
             "status": Command(self.status),
             "record": Command(self.record, slow=True),
             "reload": Command(self.reload, slow=True),
+            "promote": Command(self.promote, slow=True),
         }
 
     def status(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -58,6 +59,14 @@ class Daemon:
         """Take over the configuration again: {"model", "changed"}."""
         _known(arguments, ())
         return self.reloader.reload()
+
+    def promote(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Publish variant b, or with {"back": true} what it replaced: {"model", "figures"}."""
+        _known(arguments, ("back",))
+        back = arguments.get("back", False)
+        if not isinstance(back, bool):
+            raise ConfigError(f"back: expected true or false, got {back!r}")
+        return self.reloader.promote(back)
 
     def record(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Write the last seconds; {"seconds": 10.0} -> {"path", "frames", "bytes"}."""

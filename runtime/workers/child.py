@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import msgspec
@@ -117,7 +117,7 @@ def _answer(
         "boxes": found.boxes.tobytes(),
         "scores": found.scores.tobytes(),
         "class_ids": found.class_ids.tobytes(),
-        "timing": [timing.preprocess, timing.inference, timing.postprocess, timing.wait],
+        "timing": astuple(timing),
         "rss_kib": _rss_kib(),
     }
 

@@ -1,0 +1,85 @@
+"""Split: variants on different frames of the same camera; means are compared, not pairs."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npud.detections import Detections
+from runtime.ab import bootstrap
+from runtime.ab.bootstrap import LEVEL, Interval
+from runtime.ab.summary import KEPT
+from runtime.detector import Timing
+
+COLUMNS = ("frames", "boxes", "score", "preprocess", "inference", "postprocess", "cpu")
+# measure: (what, per what)
+RATIOS = {
+    "boxes_per_frame": ("boxes", "frames"),
+    "mean_score": ("score", "boxes"),
+    "preprocess": ("preprocess", "frames"),
+    "inference": ("inference", "frames"),
+    "postprocess": ("postprocess", "frames"),
+    "cpu": ("cpu", "frames"),
+}
+JUDGED = {
+    "boxes_per_frame": "b finds {size:.3g} boxes a frame {more}",
+    "mean_score": "b's scores are {way} by {size:.3g} on average",
+}
+
+
+class SplitSummary:
+    """Frames of both variants, the latest ones; differences of means with intervals."""
+
+    def __init__(self, block: int = 1, kept: int = KEPT) -> None:
+        self._block = block
+        self._rows: dict[str, deque[NDArray[np.float64]]] = {
+            variant: deque(maxlen=kept) for variant in "ab"
+        }
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows.values()))
+
+    def add(self, variant: str, found: Detections, timing: Timing) -> None:
+        """Count a frame of "a" or "b"."""
+        stages = (timing.preprocess, timing.inference, timing.postprocess, timing.cpu)
+        row = [1, len(found), float(found.scores.sum()), *stages]
+        self._rows[variant].append(np.array(row, np.float64))
+
+    def enough(self) -> bool:
+        """Whether there are blocks enough of both."""
+        return all(len(r) >= bootstrap.FEWEST * self._block for r in self._rows.values())
+
+    def intervals(self, seed: int = 0, resamples: int = bootstrap.RESAMPLES) -> dict[str, Interval]:
+        """B less a, of each of RATIOS; both are drawn on their own."""
+        if not all(self._rows.values()):
+            return {}
+        totals, draws = [], []
+        for number, variant in enumerate("ab"):
+            sums = bootstrap.blocks(np.array(self._rows[variant]), self._block)
+            totals.append(sums.sum(axis=0))
+            draws.append(bootstrap.resampled(sums, 2 * seed + number, resamples))
+        tail = (1 - LEVEL) / 2
+        found = {}
+        for name, (above, below) in RATIOS.items():
+            i, j = COLUMNS.index(above), COLUMNS.index(below)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                value = float(totals[1][i] / totals[1][j] - totals[0][i] / totals[0][j])
+                spread = draws[1][:, i] / draws[1][:, j] - draws[0][:, i] / draws[0][:, j]
+            spread = spread[np.isfinite(spread)]
+            if len(spread):
+                low, high = np.quantile(spread, [tail, 1 - tail])
+                found[name] = Interval(value, float(low), float(high))
+        return found
+
+    def verdict(self, intervals: dict[str, Interval]) -> list[str]:
+        """What is shown, in words."""
+        shown = []
+        for name, text in JUDGED.items():
+            one = intervals.get(name)
+            if one and self.enough() and one.excludes_zero:
+                up = one.value > 0
+                words = {"more": "more" if up else "fewer", "way": "higher" if up else "lower"}
+                shown.append(text.format(size=abs(one.value), **words))
+        return shown or [f"no difference shown yet, n = {len(self)} frames"]
