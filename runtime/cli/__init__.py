@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": "Decode a recording again, without its model.",
     "detect": "Detect objects in images, once.",
     "prepare": "Cut a model's post-processing off, for the NPU.",
+    "convert": "Convert a model for a board with the vendor's toolkit, and verify it.",
     "eval": "Measure how right a model is, on labelled pictures.",
     "compare": "Compare two models: outputs, and what they find.",
     "ab": "Compare two variants of a model on the same frames, with intervals.",
@@ -33,7 +34,6 @@ COMMANDS = {
     "manifest": "Draft the manifest of a model, and make its golden sample.",
     "verify": "Run a model on its golden sample: is it what was converted?",
     "keys": "Make keys, so that other machines may subscribe.",
-    "convert": "Convert a model for a board with the vendor's toolkit, and verify it.",
     "doctor": "Check this machine: NPU, libraries, cameras, endpoint.",
 }
 

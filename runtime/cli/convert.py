@@ -135,7 +135,7 @@ def command(
         detector.close()
     _say(f"verifying in {chip.simulator}")
     verdict = result.verify(order.output, chip.simulator, golden)
-    click.echo(_json(done, manifest, verdict) if as_json else _text(done, manifest, verdict))
+    click.echo(_json(done, manifest, verdict) if as_json else as_text(done, manifest, verdict))
     if not verdict.healthy:
         raise SystemExit(1)
 
@@ -158,7 +158,8 @@ def _say(text: str) -> None:
     click.echo(f"npud: {text}", err=True)
 
 
-def _text(done: Converted, manifest: Path, verdict: Verdict) -> str:
+def as_text(done: Converted, manifest: Path, verdict: Verdict) -> str:
+    """What was written, and the verdict on it."""
     f = verdict.figures
     least = f.least_cosine
     used = done.calibration
@@ -169,8 +170,8 @@ def _text(done: Converted, manifest: Path, verdict: Verdict) -> str:
             f"  {done.toolkit} {done.made.version} for {done.target.word}{count}",
             f"  manifest {manifest.name}, by-products in {record.folder_of(done.output).name}/",
             f"verified in {done.target.simulator}: {verdict.level}",
-            f"  {f.matched} of {f.reference} reference detections matched, {f.extra} others; "
-            f"scores {f.score_shift:+.3f} on average, IoU {f.iou:.3f}",
+            f"  {f.matched} of {f.reference} reference detections matched, {f.extra} others"
+            + (f"; scores {f.score_shift:+.3f} on average, IoU {f.iou:.3f}" if f.matched else ""),
             f"  highest class logit {f.peak:.2f}, the float model's {f.reference_peak:.2f}"
             + (f"; least cosine {least:.4f}" if least is not None else ""),
             *([] if verdict.healthy else [f"  {verdict.reason}; {verdict.remedy}"]),

@@ -9,6 +9,7 @@ import click
 
 from npud.errors import ConfigError
 from runtime.cli._probe import as_json, as_text, ranges_as_text
+from runtime.cli.options import backend as backend_option
 from runtime.cli.options import build
 from runtime.models.finding import TARGETS
 from runtime.probe import ranges
@@ -37,6 +38,7 @@ from runtime.sources.images import list_images, read_image
     "--target", type=click.Choice(sorted(TARGETS)), help="The board that the model is meant for."
 )
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="TOML configuration.")
+@backend_option
 @click.option("--json", "json_wanted", is_flag=True, help="Everything, as one JSON object.")
 def command(
     model: str | None,
@@ -45,6 +47,7 @@ def command(
     said: tuple[str, ...],
     target: str | None,
     path: Path | None,
+    backend: str | None,
     json_wanted: bool,
 ) -> None:
     """Say what MODEL gives for IMAGE, whether that is healthy, and why not.
@@ -68,7 +71,8 @@ def command(
         return
     if model is None:
         raise ConfigError("expected a MODEL, or --range NAME=LOW,HIGH, got neither")
-    settings = build(path, {"model": {"path": None if model == "bundled" else model}})
+    named = None if model == "bundled" else model
+    settings = build(path, {"model": {"path": named}, "backend": {"name": backend}})
     pictures = [read_image(name) for pattern in images for name in list_images(pattern)]
     report = probe(settings, pictures, reference, target or "")
     if json_wanted:

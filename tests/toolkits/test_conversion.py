@@ -16,12 +16,14 @@ from postprocess.tensor import Quantization, TensorSpec
 from runtime import bundled, models
 from runtime.backends.hobot_sim import yuv444_of_nv12
 from runtime.backends.requantize import as_stored
-from runtime.cli.convert import command, settings_of
+from runtime.cli.convert import as_text, command, settings_of
 from runtime.drafting.dump import dump
+from runtime.golden.verdict import Figures, Verdict
 from runtime.input_spec import InputSpec
 from runtime.models import manifest as manifests
 from runtime.toolkits import calibration, drobotics, record, rockchip
-from runtime.toolkits.job import Job
+from runtime.toolkits.convert import Converted
+from runtime.toolkits.job import Job, Made
 from runtime.toolkits.targets import TARGETS, target_of
 
 RNG = np.random.default_rng(5)
@@ -306,3 +308,22 @@ def test_help_shows_an_example() -> None:
     text = CliRunner().invoke(command, ["--help"]).output
     assert "npud convert cut/yolov8n.npu-sigmoid.onnx --target rk3588" in text
     assert all(name in text for name in TARGETS)
+
+
+def test_the_text_has_no_nan_where_nothing_matched(tmp_path: Path) -> None:
+    model = tmp_path / "m.bin"
+    model.write_bytes(b"model")
+    made = Made("1.0.0", {}, "")
+    done = Converted(model, TARGETS["rdkx5"], drobotics.NAME, made, None)
+    nan = float("nan")
+    figures = Figures(
+        reference=10, found=0, matched=0, weaker=0, matched_any=0, extra=0,
+        score_shift=nan, iou=nan, peak=-5.3, reference_peak=2.9,
+    )  # fmt: skip
+    text = as_text(
+        done, tmp_path / "m.toml", Verdict("dead", "it finds nothing", "calibrate", figures)
+    )
+    assert "verified in hobot-sim: dead" in text
+    assert "0 of 10 reference detections matched, 0 others\n" in text
+    assert "nan" not in text
+    assert text.endswith("it finds nothing; calibrate")
