@@ -68,6 +68,7 @@ typedef struct {
 int npud_sigmoid_init(npud_sigmoid *sigmoid); /* mode, steps, range are set; -1 without memory */
 void npud_sigmoid_free(npud_sigmoid *sigmoid);
 float npud_sigmoid_at(const npud_sigmoid *sigmoid, float x);
+float npud_sigmoid_exact(float x); /* the polynomial, whatever the mode */
 /* Entries of a table of all stored values of a type; 0 where there are too many. */
 size_t npud_sigmoid_entries(npud_dtype dtype);
 /* table[bits of stored] = σ(real value), rounded once. */
@@ -171,7 +172,8 @@ static inline float npud_view_real(const npud_decoder *d, const npud_view *view,
                      cell_offset + npud_channel_offset(view, channel), view->first + channel);
 }
 
-/* Channels 0 … count - 1 of a cell as real values, and these through σ where they are logits. */
+/* Channels 0 … count - 1 of a cell as real values, and these through σ where they are logits: from a
+ * table of all stored values or the polynomial, since steps of a table would show in pixels. */
 void npud_view_reals(const npud_decoder *decoder, const npud_view *view, size_t cell_offset,
                      size_t count, float *values);
 void npud_view_probabilities(const npud_decoder *decoder, const npud_view *view, size_t cell_offset,

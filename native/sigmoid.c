@@ -52,7 +52,7 @@ void npud_sigmoid_free(npud_sigmoid *sigmoid)
     sigmoid->table = NULL;
 }
 
-static float exact(float x)
+float npud_sigmoid_exact(float x)
 {
     float e = npud_exp_f32(x < 0.0f ? x : -x);
     return (x < 0.0f ? e : 1.0f) / (1.0f + e);
@@ -62,7 +62,7 @@ float npud_sigmoid_at(const npud_sigmoid *sigmoid, float x)
 {
     int steps = sigmoid->steps;
     if (sigmoid->mode == NPUD_EXACT)
-        return exact(x);
+        return npud_sigmoid_exact(x);
     if (!(x > -sigmoid->range))
         return x == x ? sigmoid->table[0] : x; /* NaN stays NaN */
     if (x >= sigmoid->range)

@@ -61,5 +61,5 @@ void npud_view_probabilities(const npud_decoder *d, const npud_view *view, size_
     }
     npud_view_reals(d, view, cell_offset, count, values);
     for (size_t c = 0; d->logits && c < count; c++)
-        values[c] = npud_sigmoid_at(&d->sigmoid, values[c]);
+        values[c] = npud_sigmoid_exact(values[c]);
 }

@@ -57,7 +57,7 @@ from postprocess.options import (
 from postprocess.plan import HeadPlan, Level
 from postprocess.reference_boxes import boxes_of
 from postprocess.reference_nms import nms, sigmoid
-from postprocess.sigmoid import probability
+from postprocess.sigmoid import exact, probability
 from postprocess.tensor import TensorSpec, fits
 from postprocess.views import cells_first, dequantize
 
@@ -178,12 +178,20 @@ class ReferenceEngine:
         spec = self._specs[index]
         return probability(real, spec.dtype, per_channel(spec), self._options)
 
+    def _sides(self, real: Float32, index: int) -> Float32:
+        """σ of an anchor's sides: never from a table with steps, which would show in pixels."""
+        if self._plan.activation == "probabilities":
+            return real
+        spec = self._specs[index]
+        all_values = spec.dtype.itemsize <= 2 and not per_channel(spec)
+        return self._probabilities(real, index) if all_values else exact(real)
+
     def _read(self, level: Level, tensors: Sequence[NDArray[Any]]) -> Cells:
         plan, options = self._plan, self._options
         box_channels = 4 * (level.bins or 1)
         _, box = self._stored(tensors, level, level.box, level.box_channel, box_channels)
         if plan.head == "anchor":
-            box = self._probabilities(box, level.box)
+            box = self._sides(box, level.box)
         classes = 1 if plan.head == "end2end" else plan.num_classes
         stored, real = self._stored(tensors, level, level.cls, level.cls_channel, classes)
         if plan.head == "end2end":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import numpy as np
 from npud.detections import Detections
 from npud.errors import ModelError
 from postprocess.decoder import make_decoder
-from postprocess.options import Options
 from runtime import config
 from runtime.accuracy.matching import match
 from runtime.detector import Detector, read_model
@@ -45,15 +45,9 @@ def open_model(path: Path) -> Detector:
 
 
 def found_by(detector: Detector, frame: Frame) -> Detections:
-    """What a model finds in a picture; without sigmoid tables, which cost 0.003 px on v5."""
-    manifest, seen = detector.files.manifest, detector.observe(frame)
-    options = Options(
-        score_threshold=LOWEST,
-        max_detections=MOST,
-        nms=manifest.nms or "class",
-        multi_label=manifest.multi_label,
-        sigmoid="exact",
-    )
+    """What a model finds in a picture, down to LOWEST."""
+    seen = detector.observe(frame)
+    options = dataclasses.replace(detector.options, score_threshold=LOWEST, max_detections=MOST)
     decode = make_decoder(detector.plan, detector.backend.outputs, options)
     return seen.letterbox.to_source(decode(seen.outputs))
 
