@@ -83,7 +83,7 @@ def test_a_shadow_that_is_a_shows_no_difference(tmp_path: Path, isolation: str) 
 
 
 def test_a_shadow_that_differs_is_told(tmp_path: Path) -> None:
-    b = {"score_threshold": 0.6}
+    b = {"score_threshold": 0.85}
     chosen = settings(copy_of_model(tmp_path, "one"), mode="shadow", sample=1.0, model=b)
     _, (shown,), _ = run(chosen, every_frame=False)
     assert shown.values["only_a"] > 0
@@ -92,7 +92,7 @@ def test_a_shadow_that_differs_is_told(tmp_path: Path) -> None:
 
 def test_a_split_publishes_every_frame_once_and_names_its_variant(tmp_path: Path) -> None:
     copy_of_model(tmp_path, "two")
-    b = {"path": str(tmp_path / "two.onnx"), "score_threshold": 0.6}
+    b = {"path": str(tmp_path / "two.onnx"), "score_threshold": 0.85}
     chosen = settings(copy_of_model(tmp_path, "one"), mode="split", sample=0.4, model=b)
     heard, (shown,), _ = run(chosen, every_frame=True)
     messages = heard.detections()
