@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(wildcard native/*.c native/*.h native/*/*.c native/*/*.h)
 
-.PHONY: help demo test test-board bench instructions fuzz build lint format docs sanitize clean
+.PHONY: help demo test test-board deb test-deb bench instructions fuzz build lint format docs sanitize clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -29,6 +29,15 @@ test: build
 # The kernels on an emulated aarch64 board (qemu-user; `python -m tests.board --help`).
 test-board: build
 	@$(BIN)/python -m tests.board
+
+# Debian packages in dist/, with all wheels they need: `make deb ARCH=arm64` for one of the two.
+ARCH ?= amd64 arm64
+deb: build
+	@$(BIN)/python -m tools.make_deb $(ARCH)
+
+# The package in a clean Debian under its own systemd, in namespaces (root; 10 min, 1 GB).
+test-deb: build
+	@$(BIN)/python -m tests.deploy
 
 # npud beside what people use today; `make bench BENCH="--quick R"` for a part of it.
 bench: $(VENV)/.bench

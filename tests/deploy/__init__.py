@@ -1,0 +1,1 @@
+"""The package installed in a clean Debian, under a real systemd: `python -m tests.deploy`."""
