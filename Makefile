@@ -32,8 +32,9 @@ test-board: build
 
 # Debian packages in dist/, with all wheels they need: `make deb ARCH=arm64` for one of the two.
 ARCH ?= amd64 arm64
+PYTHONS ?= 3.10 3.11
 deb: build
-	@$(BIN)/python -m tools.make_deb $(ARCH)
+	@$(BIN)/python -m tools.make_deb $(ARCH) --pythons $(PYTHONS)
 
 # The package in a clean Debian under its own systemd, in namespaces (root; 10 min, 1 GB).
 test-deb: build
