@@ -104,6 +104,18 @@ def measure(case: Case, model: Path, folder: Path, seconds: float) -> list[str]:
 def daemon(case: Case, model: Path, folder: Path) -> Iterator[tuple[int, str]]:
     """The daemon of a case, running: (pid, endpoint)."""
     endpoint = f"ipc://{folder}/endpoint"
+    path = folder / "config.toml"
+    path.write_text(config_of(case, model, endpoint))
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.pipeline_parts", str(path)])
+    try:
+        yield process.pid, endpoint
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def config_of(case: Case, model: Path, endpoint: str) -> str:
+    """The daemon's configuration."""
     lines = [
         f'[model]\npath = "{model}"\n[backend]\nname = "benchmarks.pipeline_parts:Npu"',
         f'contexts = {case.contexts}\nisolation = "{case.isolation}"',
@@ -112,14 +124,7 @@ def daemon(case: Case, model: Path, folder: Path) -> Iterator[tuple[int, str]]:
     for number in range(case.cameras):
         url = f"synthetic:still?fps={case.fps}&format={case.format}"
         lines.append(f'[camera.c{number}]\nurl = "{url}"')
-    path = folder / "config.toml"
-    path.write_text("\n".join(lines))
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.pipeline_parts", str(path)])
-    try:
-        yield process.pid, endpoint
-    finally:
-        process.terminate()
-        process.wait(10)
+    return "\n".join(lines)
 
 
 def collect(subscriber: npud.Subscriber, seconds: float) -> tuple[list[float], list[float], int]:

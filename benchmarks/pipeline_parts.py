@@ -104,7 +104,11 @@ def write_model(folder: Path, color: str) -> Path:
 def main() -> None:
     """Run the daemon."""
     sources.SOURCES["synthetic"] = "benchmarks.pipeline_parts:Still"
-    service.run(config.parse(load_toml(Path(sys.argv[1]))))
+
+    def read() -> config.Config:
+        return config.parse(load_toml(Path(sys.argv[1])))
+
+    service.run(read(), reread=read)
 
 
 if __name__ == "__main__":
