@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 
 import npud
 from npud import DetectionsMessage, FrameMessage, StatusMessage
+from npud.errors import ControlError
+from runtime.control.client import ask
 from runtime.scenes import Street
 from tests.conftest import ROOT, Daemon
 from tests.test_cli import iou
@@ -131,6 +134,32 @@ def test_a_late_joiner_has_labels_and_pictures_at_once(daemon: Start, endpoint: 
     pixels = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
     expected, _ = Street(3, (640, 480)).frame(picture.frame)
     assert np.abs(pixels.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+@pytest.mark.parametrize(
+    ("options", "why"), [("ro", "Read-only file system"), ("size=16k", "No space left on device")]
+)
+def test_a_disk_that_is_full_or_read_only_does_not_stop_detection(
+    daemon: Start, endpoint: str, tmp_path: Path, options: str, why: str
+) -> None:
+    disk, config = tmp_path / "disk", tmp_path / "config.toml"
+    disk.mkdir()
+    config.write_text(f'[record]\nenabled = true\nfolder = "{disk}/recordings"\n')
+    mount = f'mount -t tmpfs -o {options} tmpfs "{disk}" && exec "$@"'
+    wrapper = ("unshare", "--mount", "sh", "-c", mount, "sh")
+    if subprocess.run([*wrapper, "true"], capture_output=True).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    started = daemon("-c", str(config), "-e", endpoint, "-s", f"cam={STREET}", wrapper=wrapper)
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage))
+    control = Path(endpoint.removeprefix("ipc://") + ".control")
+    while not ask(control, "status", 60)["recording"]["frames"]:
+        time.sleep(0.1)
+    with pytest.raises(ControlError, match=why):
+        ask(control, "record", 60)
+    (message,) = receive(endpoint, lambda m: isinstance(m, DetectionsMessage))[-1:]
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.seq > message.seq + 5)
+    assert started.stop() == 0, started.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

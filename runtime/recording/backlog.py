@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import time
 from collections import deque
@@ -25,6 +26,7 @@ ENTRY_BYTES = 2048  # of objects around a frame's messages
 MOST_QUEUED = 32 << 20
 NO_LIMIT = 1 << 62
 DUMP_S = 60.0
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # nobody's mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ class Backlog:
             for unfinished in self._folder.glob("npud-*.part"):  # of an npud that was killed
                 unfinished.unlink()
         except OSError as error:
-            raise ConfigError(f"record.folder: {self._folder}: {error.strerror}") from None
+            if error.errno not in DISK:
+                raise ConfigError(f"record.folder: {self._folder}: {error.strerror}") from None
+            log.error("record.folder: %s: %s; detection goes on", self._folder, error.strerror)
         limit = settings.max_mib << 20
         queued = min(limit // 4, MOST_QUEUED)
         self._memory = Memory(settings.seconds, limit - queued)
@@ -159,6 +163,8 @@ class Backlog:
         path = self._folder / f"npud-{stamp}.{now_ns // 10**6 % 1000:03}Z-{reason}.mcap"
         part = path.with_suffix(".part")
         try:
+            if not self._folder.exists():
+                self._folder.mkdir(parents=True)
             frames = self._memory.write(part, seconds)
             part.rename(path)
             for old in sorted(self._folder.glob("npud-*.mcap"))[: -self._settings.keep]:

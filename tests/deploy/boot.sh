@@ -23,4 +23,4 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 hostname npud-test
 pivot_root . old
 exec chroot . /bin/sh -c 'umount -l /old && rmdir /old && export container=npud-test &&
-  exec /lib/systemd/systemd --system --unit=multi-user.target --log-target=null --show-status=0 </dev/null'
+  exec /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=0 </dev/null'
