@@ -173,6 +173,14 @@ class Camera(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Annotated[float, Meta(gt=0, le=1000)] | None,
         Meta(description="frames beyond this rate are passed over, and not counted as captured"),
     ] = None
+    max_age_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=60_000,
+            description="frames that are older when the NPU is free for them are dropped; 0 = none",
+        ),
+    ] = 0
     timeout_s: Annotated[
         float,
         Meta(
@@ -329,6 +337,42 @@ class Compare(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 1.0
 
 
+class Metrics(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[metrics]: what Prometheus and health checks ask over HTTP (docs/metrics.md)."""
+
+    listen: Annotated[
+        str,
+        Meta(description='ADDRESS:PORT to serve them on, as 127.0.0.1:9109; "" = nowhere'),
+    ] = ""
+    insecure: Annotated[
+        bool, Meta(description="allow an address beyond this machine: anybody may read it there")
+    ] = False
+
+
+class Log(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[log]: what the daemon writes to stderr, or to the journal."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="the least that is told")
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "plain", "json", "journal"],
+        Meta(
+            description="lines of text, a JSON object per line, or fields for the journal; auto: "
+            "the journal where stderr goes there, else plain"
+        ),
+    ] = "auto"
+    per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="the same event of the same camera is told so often, then counted; 0 = no "
+            "limit",
+        ),
+    ] = 10
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -339,6 +383,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     control: Control = Control()
     record: Record = Record()
     compare: Compare = Compare()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
 
 
 def variant_b(settings: Config, where: str = "config") -> Config:
@@ -372,6 +418,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "control": Control,
     "record": Record,
     "compare": Compare,
+    "metrics": Metrics,
+    "log": Log,
 }
 
 
@@ -422,6 +470,8 @@ def document() -> str:
         ("[control]", Control),
         ("[record]", Record),
         ("[compare]", Compare),
+        ("[metrics]", Metrics),
+        ("[log]", Log),
         ("The manifest: MODEL.toml", Manifest),
         ("The manifest's [conversion]", Conversion),
         ("The manifest's [calibration]", Calibration),

@@ -87,7 +87,8 @@ def _remote(
     for first in range(0, contexts, per_process):
         number = min(per_process, contexts - first)
         core = first if contexts > 1 else None
-        supervisor = Supervisor({**settings, "core": core}, number, limits)
+        own = {**settings, "core": core}
+        supervisor = Supervisor(own, number, limits, first // per_process)
         stack.callback(supervisor.close)
         supervisor.start()
         log.info("worker %d: %d contexts", supervisor.pid, number)

@@ -21,7 +21,7 @@ from runtime.frame import Frame
 from runtime.mailbox import Mailboxes
 from runtime.outlet import Outlet, Sender
 from runtime.recording.recorder import Recorder
-from runtime.stats import CameraStats
+from runtime.stats import CameraStats, Tally
 from runtime.thermal import temperatures_c
 
 log = logging.getLogger("npud")
@@ -193,6 +193,14 @@ class Pipeline:
         """How every camera is doing."""
         return [self._status(camera) for camera in self._cameras.values()]
 
+    def tallies(self) -> dict[str, Tally]:
+        """What was counted of every camera."""
+        return {name: camera.stats.tally() for name, camera in self._cameras.items()}
+
+    def required(self) -> list[str]:
+        """The cameras that must be there."""
+        return [name for name, camera in self._cameras.items() if camera.settings.required]
+
     def _status(self, camera: _Camera) -> StatusMessage:
         return camera.outlet.status(self.engine, self.engine.trouble(), temperatures_c())
 
@@ -258,6 +266,10 @@ class Pipeline:
         if camera is None:  # a reload has just removed it
             return
         wait_us = max(0, (time.time_ns() - frame.captured_ns) // 1000)
+        oldest_ms = camera.settings.max_age_ms
+        if oldest_ms and wait_us > oldest_ms * 1000 and not self._every_frame:
+            camera.stats.late(wait_us, oldest_ms)
+            return
         live = self.live
         working, variant = live.choose(detector, frame) if live else (detector, "")
         seen: Observation | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from npud.wire import encode
 from runtime.claim import Claim, Occupied
 from runtime.config import Publish
 from runtime.curve import secure
+from runtime.loopback import is_loopback
 
 KEY = "publish.endpoint"
 
@@ -118,11 +118,7 @@ def _claim(settings: Publish) -> Claim | None:
 
 
 def _check_tcp(settings: Publish, address: str) -> None:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        private = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        private = host in {"localhost", "lo"}
+    private = is_loopback(address.rpartition(":")[0])
     if not private and not settings.insecure and not settings.key:
         raise ConfigError(
             f"{KEY}: {settings.endpoint} can be read from other machines, without encryption; "

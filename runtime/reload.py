@@ -16,7 +16,7 @@ from runtime.engine import Engine
 from runtime.pipeline import Pipeline
 
 log = logging.getLogger("npud")
-FIXED = ("publish", "control", "record")  # sections that need a restart
+FIXED = ("publish", "control", "record", "metrics", "log")  # sections that need a restart
 DEFAULT_CAMERAS = {"street": Camera(url="synthetic:street?seed=2")}
 
 

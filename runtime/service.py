@@ -19,12 +19,14 @@ from runtime.control.commands import Daemon
 from runtime.control.place import socket_path
 from runtime.control.server import ControlServer
 from runtime.detector import read_model
+from runtime.health import Health
 from runtime.notify import Notifier, ServiceManager
 from runtime.pipeline import Pipeline
 from runtime.publish import Publisher, Silence
 from runtime.recording.backlog import Backlog
 from runtime.recording.recorder import Recorder
 from runtime.reload import DEFAULT_CAMERAS, Reloader
+from runtime.web import WebServer, health_pages, metrics_page
 
 log = logging.getLogger("npud")
 STATUS_S = 1.0
@@ -54,6 +56,9 @@ def run(
         # before the model: a second npud fails at once
         publisher = Silence() if silent else Publisher(settings.publish)
         stack.callback(publisher.close)
+        web = WebServer(settings.metrics) if settings.metrics.listen and not silent else None
+        if web:
+            stack.callback(web.close)
         engine = open_engine(files, settings.model, settings.backend)
         stack.callback(engine.close)
         backlog = Backlog(settings.record) if settings.record.enabled and not recorder else None
@@ -70,6 +75,10 @@ def run(
         stack.callback(lambda: pipeline.engine.close())
         manager = ServiceManager(notifier, [n for n, c in cameras.items() if c.required])
         reloader = Reloader(pipeline, settings, reread or (lambda: settings), manager.reloading)
+        health = Health(pipeline.required)
+        if web:
+            web.start({**metrics_page(pipeline, backlog), **health_pages(health)})
+            log.info("metrics: %s/metrics", web.url)
         pipeline.open(stop)
         stack.callback(lambda: comparing.end(pipeline))
         stack.callback(pipeline.stop)
@@ -84,6 +93,7 @@ def run(
         for _ in _seconds(pipeline, stop, recorder):
             statuses = pipeline.publish_status()
             manager.tell(statuses)
+            health.tick(statuses)
             if backlog:
                 backlog.watch(statuses)
             reloader.watch()

@@ -6,15 +6,37 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from npud.messages import PERCENTILES, STAGES, State
+from runtime.histogram import Counted, Histogram
+
+Alarm = Literal["", "source", "engine", "inference", "late", "silent", "frozen"]
 
 WINDOW = 512  # messages over which latency and stage times are reported
 FPS_WINDOW_S = 5.0
 FAILURES = 3  # so many frames of a camera lost in inference, one after another, are a state
 SILENCE_S = 5.0  # a camera that has given nothing for so long is degraded
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """All that was counted of a camera, at one moment.
+
+    dropped: by reason, which add up: no time for the frame, an error in inference, too late for
+    max_age_ms; alarms: how often the state became degraded, by what it was; stages and age:
+    durations of published frames, age from capture to publication.
+    """
+
+    captured: int
+    published: int
+    dropped: Mapping[str, int]
+    alarms: Mapping[Alarm, int]
+    stages: Mapping[str, Counted]
+    age: Counted
 
 
 class CameraStats:
@@ -23,6 +45,12 @@ class CameraStats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.captured = self.published = self.dropped = self.errors = self._failures = 0
+        self._late = 0
+        self._failing: Alarm = "inference"
+        self._alarm: Alarm = ""
+        self._alarms: dict[Alarm, int] = dict.fromkeys(get_args(Alarm)[1:], 0)
+        self._stages = {stage: Histogram() for stage in STAGES}
+        self._age = Histogram()
         self.width = self.height = 0
         self._latency_us: deque[int] = deque(maxlen=WINDOW)
         self._timing_us: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
@@ -53,6 +81,9 @@ class CameraStats:
             self.published += 1
             self._latency_us.append(latency_us)
             self._timing_us.append(tuple(timing_us[stage] for stage in STAGES))
+            for stage, histogram in self._stages.items():
+                histogram.add(timing_us[stage])
+            self._age.add(latency_us)
             self._published_at.append(now)
             self._forget(now)
             self._failures = 0
@@ -76,10 +107,16 @@ class CameraStats:
         """A frame was lost in inference, for this reason; returns how many in a row were."""
         with self._lock:
             self.errors += 1
-            self.dropped += 1
-            self._failures += 1
-            self._inference_problem = reason
-            return self._failures
+            return self._lost("inference", reason)
+
+    def late(self, age_us: int, max_age_ms: int) -> int:
+        """A frame was too old to be worked on; returns how many in a row were lost."""
+        age_ms = age_us // 1000
+        with self._lock:
+            self._late += 1
+            return self._lost(
+                "late", f"frames are {age_ms} ms old before inference (max_age_ms = {max_age_ms})"
+            )
 
     def state(self, trouble: str = "") -> tuple[State, str]:
         """(state, reason); the reason is empty when the state is ok or starting.
@@ -89,15 +126,27 @@ class CameraStats:
         with self._lock:
             if self.ended:
                 return "stopped", self.ended
-            failing = self._inference_problem if self._failures >= FAILURES else ""
-            if problem := self._source_problem or trouble or failing:
-                return "degraded", problem
-            silent = time.monotonic() - self._captured_at
-            if silent > SILENCE_S:
-                return "degraded", f"no frame from the camera for {silent:.0f} s"
-            if self._picture_problem:
-                return "degraded", self._picture_problem
+            alarm, reason = self._problem(trouble)
+            if alarm != self._alarm:
+                self._alarm = alarm
+                if alarm:
+                    self._alarms[alarm] += 1
+            if alarm:
+                return "degraded", reason
             return ("ok" if self.published else "starting"), ""
+
+    def tally(self) -> Tally:
+        """What was counted so far."""
+        with self._lock:
+            no_time = self.dropped - self.errors - self._late
+            return Tally(
+                self.captured,
+                self.published,
+                {"busy": no_time, "error": self.errors, "late": self._late},
+                dict(self._alarms),
+                {stage: histogram.read() for stage, histogram in self._stages.items()},
+                self._age.read(),
+            )
 
     def fps(self) -> float:
         """Published frames per second over the last FPS_WINDOW_S."""
@@ -118,6 +167,26 @@ class CameraStats:
         with self._lock:
             rows = list(self._timing_us) or [(0,) * len(STAGES)]
         return dict(zip(STAGES, map(int, np.mean(rows, axis=0))))
+
+    def _lost(self, alarm: Alarm, reason: str) -> int:
+        """A frame was lost on the way to its detections; returns how many in a row were."""
+        self.dropped += 1
+        self._failures += 1
+        self._failing, self._inference_problem = alarm, reason
+        return self._failures
+
+    def _problem(self, trouble: str) -> tuple[Alarm, str]:
+        """What is wrong, the worst first."""
+        if self._source_problem:
+            return "source", self._source_problem
+        if trouble:
+            return "engine", trouble
+        if self._failures >= FAILURES:
+            return self._failing, self._inference_problem
+        silent = time.monotonic() - self._captured_at
+        if silent > SILENCE_S:
+            return "silent", f"no frame from the camera for {silent:.0f} s"
+        return ("frozen" if self._picture_problem else ""), self._picture_problem
 
     def _forget(self, now: float) -> None:
         while self._published_at and self._published_at[0] < now - FPS_WINDOW_S:

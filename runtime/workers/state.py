@@ -9,10 +9,11 @@ from dataclasses import dataclass
 class WorkerState:
     """One worker process.
 
-    pid: 0 while there is none; restarts: how often it was replaced; rss_mib: its memory after its
-    last frame; problem: why detections do not come, or "".
+    number: counts from 0 the places for one; pid: 0 while there is none; restarts: how often it was
+    replaced; rss_mib: its memory after its last frame; problem: why detections do not come, or "".
     """
 
+    number: int
     pid: int
     restarts: int
     contexts: int

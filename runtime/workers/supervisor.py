@@ -28,9 +28,12 @@ class Limits:
 
 
 class Supervisor:
-    """One worker process after another, for the lanes that use it."""
+    """One worker process after another, for the lanes that use it; number: of several, which."""
 
-    def __init__(self, settings: Mapping[str, Any], contexts: int, limits: Limits) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], contexts: int, limits: Limits, number: int = 0
+    ) -> None:
+        self._number = number
         self._settings, self._contexts, self.limits = settings, contexts, limits
         self._changed = threading.Condition()
         self._current: WorkerProcess | None = None
@@ -123,7 +126,8 @@ class Supervisor:
         with self._changed:
             worker = self._current
             pid, rss_mib = (worker.pid, worker.rss_kib // 1024) if worker else (0, 0)
-            return WorkerState(pid, self.restarts, self._contexts, rss_mib, problem)
+            counts = self.restarts, self._contexts, rss_mib
+            return WorkerState(self._number, pid, *counts, problem)
 
     def close(self) -> None:
         """End the worker and the supervision."""
