@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,17 @@ def test_without_onnxruntime_the_error_names_the_extra() -> None:
     assert ended.stderr.startswith("npud: error: backend onnx: expected onnxruntime")
     assert "pip install 'npud[sim]'" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_onnxruntime_keeps_to_itself_what_it_is_used_for(tmp_path: Path) -> None:
+    """It leaves a device id and events under HOME when it sends them to Microsoft."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_"))}
+    code = (
+        "from runtime import bundled\nfrom runtime.backends import open_backend\n"
+        "from runtime.backends.base import BackendOptions\n"
+        "open_backend('onnx', bundled.MODEL, BackendOptions()).close()\n"
+    )
+    for module in (code, "import runtime.prepare.graph"):
+        environment = {**kept, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        subprocess.run([sys.executable, "-c", module], cwd=ROOT, env=environment, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

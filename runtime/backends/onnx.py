@@ -19,7 +19,7 @@ from runtime.simulate.grids import grids_for, quantize
 from runtime.simulate.options import NOT_MODELLED
 
 try:
-    import onnxruntime as ort
+    from runtime.ort import ort
 except ImportError as error:
     raise BackendUnavailable(
         f"backend onnx: expected onnxruntime, got: {error}; remedy: pip install 'npud[sim]'"

@@ -13,7 +13,8 @@ from npud.errors import BackendUnavailable, ModelError
 
 try:
     import onnx as onnx  # exported: who imports it from here has met the error below
-    import onnxruntime as ort
+
+    from runtime.ort import ort
 except ImportError as error:
     raise BackendUnavailable(
         f"expected the packages onnx and onnxruntime, got: {error}; "

@@ -61,6 +61,7 @@ class Scenario:
             self.several_instances,
             self.upgrades,
             self.is_removed,
+            self.works_without_the_package,
         ):
             if only and step.__name__ not in ("installs", *only):
                 continue
@@ -175,29 +176,36 @@ class Scenario:
 
     def leaves_nothing(self) -> None:
         sh = self.machine.run
-        sh(f"rm {DROP_IN}; systemctl daemon-reload; systemctl reset-failed npud")
-        sh("systemctl restart npud")
+        sh(f"rm -f {DROP_IN}; systemctl daemon-reload; systemctl restart npud")
+        self.machine.run("systemctl reset-failed npud", check=False)
         before = self.traces()
         for number in range(self.restarts):
-            if number % 2:
-                sh("systemctl restart npud")
-                continue
-            main = self.show("MainPID")
-            sh(f"sleep 0.{number % 10}; kill -9 {main}")
-            self.until(
-                lambda m=main: (
-                    self.show("MainPID") not in (m, "0") and self.show("ActiveState") == "active"
-                ),
-                "",
-            )
+            self.restart(number)
         after = self.traces()
-        told(f"after {self.restarts} restarts, half of them kill -9", after)
+        told(f"after {self.restarts} restarts, two thirds of them kill -9", after)
         expect(after == before, f"as after the first start: {before}")
         sh("systemctl stop npud")
         expect(self.machine.code("test -e /run/npud") == 1, "stopped: /run/npud is gone")
         expect(sh("pgrep -u npud | wc -l", check=False) == "0", "and every process")
         files = sh("find /dev/shm /tmp /var/lib/npud -type f -user npud ! -name '*.mcap'")
         expect(files == "", f"and every file but recordings {files}")
+
+    def restart(self, number: int) -> None:
+        """In order: as one should, killed at work, killed while it starts."""
+        main = self.show("MainPID")
+        how = (
+            "systemctl restart npud",
+            f"sleep 0.{number % 10}; kill -9 {main}",
+            f"systemctl restart --no-block npud; sleep 0.{number % 10}5; "
+            "kill -9 $(systemctl show -P MainPID npud)",
+        )
+        self.machine.run(how[number % 3], check=number % 3 != 2)
+        self.until(
+            lambda: (
+                self.show("MainPID") not in (main, "0") and self.show("ActiveState") == "active"
+            ),
+            "",
+        )
 
     def several_instances(self) -> None:
         sh = self.machine.run
@@ -242,6 +250,30 @@ class Scenario:
         sh("dpkg -P npud")
         expect(self.machine.code("test -e /etc/npud || test -e /var/lib/npud") == 1, "purged: all")
         expect(self.machine.code("id npud") != 0, "and the user")
+
+    def works_without_the_package(self) -> None:
+        sh = self.machine.run
+        sh(f"dpkg-deb -x /root/{self.old.name} /root/unpacked")
+        shutil.copytree(make_deb.ROOT / "deploy", self.machine.root / "root/npud/deploy")
+        install = "/root/npud/deploy/install.sh"
+        wheels = "--wheels /root/unpacked/usr/lib/npud/wheels"
+        expect(self.machine.code(f"{install} --rollback") == 1, "nothing to roll back to")
+        expect(self.machine.code(f"timeout -s KILL 4 {install} {wheels}") == 137, "killed midway")
+        expect(self.machine.code("test -e /opt/npud/current") == 1, "nothing is in use")
+        sh(f"flock /opt/npud/.lock {install} --help && {install} {wheels}", timeout_s=1800)
+        sh("echo '# mine' >> /etc/npud/config.toml && systemctl enable --now npud")
+        main, config = self.show("MainPID"), sh("cat /etc/npud/config.toml")
+        sh(f"{install} {wheels}")
+        expect(self.show("MainPID") == main, "installed twice: not restarted")
+        expect(sh("cat /etc/npud/config.toml") == config, "and the configuration is the same")
+        expect(self.published() > 0, "install.sh: detections")
+        sh(f"{install} --uninstall")
+        left = sh("find /opt /usr/local/bin /etc/systemd/system /etc/udev -name '*npud*'")
+        expect(left == "", f"uninstalled: nothing of it {left}")
+        expect(sh("pgrep -u npud | wc -l", check=False) == "0", "and no process")
+        expect(self.machine.code("test -e /etc/npud/config.toml") == 0, "but its configuration")
+        sh(f"{install} --uninstall --purge")
+        expect(self.machine.code("test -e /etc/npud || id npud") == 1, "purged: all, and the user")
 
     def recording(self) -> str:
         return self.machine.run("npud record --last 5s 2>&1", check=False)
