@@ -5,7 +5,7 @@
 #   sudo deploy/install.sh --wheels DIR         from wheels, without a network
 #   sudo deploy/install.sh --rollback           back to the version before; again: forth
 #   sudo deploy/install.sh --uninstall          configuration and recordings stay; --purge: they go
-#   options: --prefix DIR  [/opt/npud]          --extras LIST  [sim,record,video]
+#   options: --prefix DIR  [/opt/npud]          --extras LIST  [sim,record,video,metrics]
 #            --environment-only                 no unit, no user, no configuration (the package has them)
 #
 # PREFIX/versions/VERSION-DIGEST is an environment, PREFIX/current the one in use, PREFIX/previous the one
@@ -13,7 +13,7 @@
 set -eu
 umask 022
 
-prefix=/opt/npud wheels='' action=install extras=sim,record,video only='' purge='' changed=''
+prefix=/opt/npud wheels='' action=install extras=sim,record,video,metrics only='' purge='' changed=''
 here=$(cd "$(dirname "$0")" && pwd)
 say() { echo "npud: $*"; }
 die() { echo "npud: error: $*" >&2; exit 1; }

@@ -163,7 +163,8 @@ class Capture:
 
     def _failed(self, source: Source, error: SourceError) -> None:
         if self.stats.source_failed(str(error)) and source.live:
-            log.warning("camera %s: %s; opened again until it is back", self._name, error)
+            text = "camera %s: %s; opened again until it is back"
+            log.warning(text, self._name, error, extra={"camera": self._name})
         if source.live:
             self._source = None
             source.close()
@@ -176,7 +177,8 @@ class Capture:
                 self.open()
             except SourceError as error:
                 if self.stats.source_failed(str(error)):
-                    log.warning("%s; tried again until it is there", error)
+                    about = {"camera": self._name}
+                    log.warning("%s; tried again until it is there", error, extra=about)
             else:
                 return self._source
         return None

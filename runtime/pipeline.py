@@ -281,7 +281,9 @@ class Pipeline:
                 found, timing = working.detect(frame)
         except InferenceError as error:
             if camera.stats.inference_failed(str(error)) == 1:
-                log.warning("camera %s, frame %d: %s", frame.camera, frame.index, error)
+                about = {"camera": frame.camera}
+                text = "camera %s, frame %d: %s"
+                log.warning(text, frame.camera, frame.index, error, extra=about)
             return
         finally:
             if live:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from npud.errors import SourceError
+from runtime import logs
 from runtime.ab import comparing
 from runtime.config import Config
 from runtime.contexts import open_engine
@@ -94,12 +95,14 @@ def run(
             statuses = pipeline.publish_status()
             manager.tell(statuses)
             health.tick(statuses)
+            logs.tell_counted()
             if backlog:
                 backlog.watch(statuses)
             reloader.watch()
             if hangup.is_set():
                 hangup.clear()
                 threading.Thread(target=reloader.attempt, daemon=True).start()
+    logs.tell_counted(everything=True)
     if pipeline.failure:
         raise pipeline.failure
     log.info("stopped after %d messages", pipeline.published())

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from npud.errors import EndOfStream, SourceError
+from runtime.masking import masked
 from runtime.scenes import Street
 from runtime.sources import kind_of, open_source
-from runtime.sources.base import SourceOptions, masked
+from runtime.sources.base import SourceOptions
 from runtime.sources.images import read_image
 
 

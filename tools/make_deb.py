@@ -19,7 +19,7 @@ from pathlib import Path
 from tools.make_man import page
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "sim,record,video"
+EXTRAS = "sim,record,video,metrics"
 PYTHONS = ("3.10", "3.11")  # the RDK X5's image (Ubuntu 22.04), Debian 12's
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 GLIBC = (17, 26, 27, 28, 31)  # manylinux_2_N that both images run

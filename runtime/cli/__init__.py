@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -11,7 +10,9 @@ import click
 
 import npud
 from npud.errors import ConfigError, NpudError
+from runtime import logs
 from runtime.lazy import load
+from runtime.masking import masked
 
 # name -> one line of help; the command is `command` in the module of the same name
 COMMANDS = {
@@ -70,7 +71,7 @@ def command() -> None:
 def main() -> None:
     """Run the command line; errors are one line on stderr, with exit code 2 for wrong usage."""
     _quiet_opencv()
-    logging.basicConfig(level=logging.INFO, format="npud: %(message)s", stream=sys.stderr)
+    logs.begin()
     try:
         command.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"npud: error: {message}", err=True)
+    click.echo(f"npud: error: {masked(message)}", err=True)
     sys.exit(code)
 
 

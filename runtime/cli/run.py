@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import stat
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from runtime import service
+from runtime import logs, service
 from runtime.cli.options import build, thresholds
+from runtime.masking import has_password
+
+log = logging.getLogger("npud")
 
 
 @click.command
@@ -59,7 +65,11 @@ def command(
         "publish": {"endpoint": endpoint, "frames": frames},
     }
     read = partial(build, path, tables)
-    service.run(read(), every_frame=every_frame, reread=read if path else None)
+    settings = read()
+    logs.configure(settings.log)
+    if path and any(has_password(camera.url) for camera in settings.camera.values()):
+        _warn_of_readers(path)
+    service.run(settings, every_frame=every_frame, reread=read if path else None)
 
 
 def cameras_of(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:
@@ -70,5 +80,21 @@ def cameras_of(sources: tuple[str, ...], loop: bool | None) -> dict[str, Any]:
         name, url = named.groups() if named else (f"camera{number}", source)
         if name in cameras:
             raise click.UsageError(f"--source: two cameras are named {name}")
+        if has_password(url):
+            log.warning(
+                "--source %s: everybody on this machine can read its password (ps); better in a "
+                "file for --config",
+                name,
+            )
         cameras[name] = {"url": url, "loop": bool(loop)}
     return cameras
+
+
+def _warn_of_readers(path: Path) -> None:
+    with suppress(OSError):  # it was there a moment ago
+        if path.stat().st_mode & stat.S_IROTH:
+            log.warning(
+                "%s: everybody can read it, and a camera's password is in it; remedy: chmod o= %s",
+                path,
+                path,
+            )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from npud.errors import SourceError
 from runtime.lazy import load
-from runtime.sources.base import Source, SourceOptions, masked
+from runtime.masking import masked
+from runtime.sources.base import Source, SourceOptions
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -64,8 +63,3 @@ def check_size(shape: tuple[int, ...], what: str) -> None:
             f"{what}: expected a picture from {MIN_SIDE_PX}×{MIN_SIDE_PX} px up to 8K "
             f"({MAX_PIXELS / 1e6:.1f} megapixels), got {width}×{height} px"
         )
-
-
-def masked(url: str) -> str:
-    """The URL without the password in it, for messages and logs."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", url)

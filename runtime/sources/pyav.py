@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from npud.errors import SourceError
 from runtime.frame import Frame, YuvMatrix, YuvRange
-from runtime.sources.base import SourceOptions, check_size, masked
+from runtime.masking import masked
+from runtime.sources.base import SourceOptions, check_size
 
 DRIFT = 1e-3  # a sender's clock may run so much slower than ours
 JUMP_S = 2.0  # later than this, the sender has begun to count anew

@@ -12,7 +12,8 @@ import numpy as np
 
 from npud.errors import EndOfStream, SourceError
 from runtime.frame import Frame
-from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size, masked
+from runtime.masking import masked
+from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size
 
 
 class Reader(Protocol):
