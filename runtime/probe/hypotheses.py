@@ -32,6 +32,8 @@ SCALES: dict[str, Pixels] = {
     "ImageNet's mean and std": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
 
+GRID_UNITS = 20.0  # anchors in pixels reach several hundred
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -199,8 +201,10 @@ def _anchors(levels: tuple[Level, ...]) -> Iterator[tuple[str, Reading]]:
         "YOLOv7's": _flat(readings.YOLOV7_ANCHORS),
         "those of the strides in reverse": [a for group in groups[::-1] for a in group],
         "height and width exchanged": [(b, a) for a, b in now],
-        "those times the stride": [(a * v.stride, b * v.stride) for (a, b), v in zip(now, levels)],
     }
+    if max(map(max, now)) < GRID_UNITS:  # so small they can only be cells
+        cells = [(a * v.stride, b * v.stride) for (a, b), v in zip(now, levels)]
+        choices["those times the stride"] = cells
     for name, anchors in choices.items():
         if len(anchors) == len(now) and not np.allclose(anchors, now):
             yield name, readings.with_anchors(lambda _, anchors=anchors: anchors)  # type: ignore[misc]

@@ -18,6 +18,8 @@ LEAST_COUNT = 3  # fewer boxes agree by chance
 # With a reference: detections as near as the same model's.
 HALVED = 0.5  # the setting must leave at most half of the distance to the reference
 NEARER = 0.03  # and come nearer by this much: a healthy int8 model lies 0.05…0.1 away
+SAME = 0.995  # as near come only the same weights in floats, and then a smaller gain counts:
+NEARER_SAME = 0.005
 UNLIKE = 0.5  # correlation of class logits below which they have nothing to do with each other
 SLOPE = (0.8, 1.25)  # of class logits against the reference's; healthy int8: 0.95…1.05
 SHIFT = 1.0  # of class logits: the golden sample's own limit

@@ -153,7 +153,9 @@ def _by_references(detector: Detector, references: list[Reference]) -> tuple[Jud
     bench = Bench(
         detector, [one.pixels for one in ordered], [one.found for one in ordered], options
     )
-    return verdict.by_reference(bench, verdicts[worst], ordered[0].outputs), verdicts[worst]
+    rows = rows_of(bench.run(bench.deployed)[0][0], options.score_threshold)
+    judged = verdict.by_reference(bench, rows, verdicts[worst], ordered[0].outputs)
+    return judged, verdicts[worst]
 
 
 def _references(

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from postprocess.plan import Activation
-from runtime.golden.tensors import Key, Values, peak
+from runtime.golden.tensors import Key, Values
 from runtime.models.finding import Finding
+from runtime.models.score_findings import COARSE, CUT
 from runtime.probe.bench import Outputs
 from runtime.probe.outputs import Row
 
@@ -56,9 +57,27 @@ def _constant(seen: Sequence[Outputs]) -> Finding | None:
     dead = [key for key in values if key.role == "cls" or (key.role == "obj" and key.stride == 0)]
     if not dead or not all(key in flat for key in dead):
         return None
+    step = _step(seen[0])
+    if step is not None and all(flat[key] == 0 for key in dead):
+        text = (
+            f"every score is 0, boxes move in steps of {step:.3g}: they and the scores share one "
+        )
+        text += "8-bit scale inside the graph"
+        return Finding("concatenated_int8", "problem", text, CUT)
     which = "all outputs" if len(flat) == len(values) else "the class outputs"
     text = f"{which} hold one value only: {', '.join(f'{flat[key]:g}' for key in dead)}"
     return Finding("zero_outputs", "problem", text, NOT_RUN)
+
+
+def _step(seen: Outputs) -> float | None:
+    """The step between box values in pixels, where they lie on a coarse grid of 8 bits."""
+    if seen.plan.head not in ("flat", "boxes_scores", "end2end"):
+        return None
+    levels = np.unique(np.concatenate([v.ravel() for k, v in seen.values.items() if k[0] == "box"]))
+    if not 2 < len(levels) <= 256:
+        return None
+    step = float(np.diff(levels).min())
+    return step if step > COARSE else None
 
 
 def _activation(seen: Sequence[Outputs]) -> Finding | None:
@@ -91,7 +110,7 @@ def _activation(seen: Sequence[Outputs]) -> Finding | None:
 
 def saturated(seen: Sequence[Outputs], rows: Sequence[Row]) -> Finding | None:
     """Scores at the end of their range: what they hold cannot be told apart any more."""
-    highest = max(peak(one.values, one.plan.activation) for one in seen)
+    highest = max((float(array.max()) for array in _classes(seen, "cls")), default=0.0)
     stuck = max((row.stuck for row in rows if row.role in ("cls", "obj")), default=0.0)
     if seen[0].plan.activation == "logits" and highest > SATURATED:
         text = f"the highest class logit is {highest:.1f}, where healthy ones stay below about 7"

@@ -34,7 +34,9 @@ class Judged:
     finding: Finding | None
 
 
-def by_reference(bench: Bench, verdict: Verdict, known: dict[Key, Values]) -> Judged:
+def by_reference(
+    bench: Bench, rows: Sequence[Row], verdict: Verdict, known: dict[Key, Values]
+) -> Judged:
     """With the answer at hand: the cause is what brings the detections nearest to it.
 
     `known` are the reference's outputs for the first picture, `verdict` the golden judgement.
@@ -45,10 +47,10 @@ def by_reference(bench: Bench, verdict: Verdict, known: dict[Key, Values]) -> Ju
         return Judged(deployed, (), sure)
     tried = tuple(_try(bench, hypotheses.all_of(bench)))
     best = max(tried, key=lambda one: one.trial.close, default=None)
-    if best is not None and _nearer(deployed.close, best.trial.close):
+    if best is not None and _nearer(deployed.close, best):
         return Judged(deployed, tried, _named(best, deployed))
     if verdict.healthy:
-        return Judged(deployed, tried, None)
+        return Judged(deployed, tried, symptoms.saturated(seen, rows))
     finding = class_logits.finding(seen[0].values, seen[0].plan.activation, known, verdict)
     return Judged(deployed, tried, finding)
 
@@ -135,11 +137,17 @@ def _better_feed(bench: Bench, tried: Sequence[Tried], deployed: Trial) -> Tried
 
 
 def _better_boxes(bench: Bench, tried: Sequence[Tried], deployed: Trial) -> Tried | None:
-    """A reading whose boxes agree more with each other, or with those of the mirrored picture."""
+    """A reading whose boxes agree more with each other, or with those of the mirrored picture.
+
+    Or an input in the other layout: what else is fed differs too little for this measure.
+    """
     if deployed.count < limits.LEAST_COUNT:
         return None
     best: tuple[float, Tried] | None = None
-    for one in (t for t in tried if t.hypothesis.side == "output" and t.trial.count):
+    for one in tried:
+        h = one.hypothesis
+        if h.side == "input" and h.cause != "wrong_layout":
+            continue
         if one.trial.count < limits.LEAST_COUNT or _is_noise(bench, one.trial):
             continue
         again = _repeat(bench, one)
@@ -157,8 +165,14 @@ def _difference(a: float, b: float) -> float:
     return 0.0 if math.isnan(a) or math.isnan(b) else a - b
 
 
-def _nearer(before: float, after: float) -> bool:
-    return after - before >= limits.NEARER and 1 - after <= limits.HALVED * (1 - before)
+def _nearer(before: float, best: Tried) -> bool:
+    """Whether a setting comes so much nearer to the reference that it must be the right one."""
+    after = best.trial.close
+    same = after >= limits.SAME
+    if best.hypothesis.cause == "wrong_padding" and not same:
+        return False  # so little a change is seen only where nothing else is wrong
+    gain = limits.NEARER_SAME if same else limits.NEARER
+    return after - before >= gain and 1 - after <= limits.HALVED * (1 - before)
 
 
 def _named(one: Tried, deployed: Trial) -> Finding:
