@@ -18,12 +18,12 @@ from runtime.ab.pairs import Found, compare
 from runtime.ab.summary import Summary
 from runtime.ab.variants import FLOOR, Item, Levels, Variant
 from runtime.accuracy.dataset import ClassMap, Picture
-from runtime.accuracy.metrics import figures_of
+from runtime.accuracy.metrics import Resampler
 from runtime.accuracy.records import Result
 
 EXAMPLES = 6  # frames that are shown, those that differ most
 EXAMPLE_PX = 900  # their width at most
-LABELLED_RESAMPLES = 200  # mAP is computed anew for each
+LABELLED_RESAMPLES = 500  # mAP is accumulated anew for each
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,23 +147,19 @@ def labelled(
 ) -> Labelled:
     """Figures of both against the labels of the same pictures, in the same order.
 
-    The pictures are drawn again and again, the same for both, and all figures computed anew.
+    The pictures are drawn again and again, the same for both, with what was matched in them.
     """
-    sides = list(zip(outcome.results, thresholds))
-
-    def figures(chosen: NDArray[np.int64]) -> list[dict[str, float]]:
-        shown = [pictures[i] for i in chosen]
-        return [
-            _named(figures_of(shown, [results[i] for i in chosen], classes, threshold))
-            for results, threshold in sides
-        ]
-
-    everything = np.arange(len(pictures))
-    a, b = figures(everything)
+    sides = [
+        Resampler(pictures, results, classes, threshold)
+        for results, threshold in zip(outcome.results, thresholds)
+    ]
+    everything = list(range(len(pictures)))
+    a, b = (side.figures(everything) for side in sides)
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in a}
     for _ in range(resamples):
-        first, second = figures(rng.choice(everything, len(everything)))
+        chosen = rng.choice(everything, len(everything)).tolist()
+        first, second = (side.figures(chosen) for side in sides)
         for name, values in drawn.items():
             values.append(second[name] - first[name])
     tail = (1 - LEVEL) / 2
@@ -175,15 +171,6 @@ def labelled(
             for name, values in drawn.items()
         },
     )
-
-
-def _named(figures: object) -> dict[str, float]:
-    deployed = figures.deployed  # type: ignore[attr-defined]
-    return {
-        "mAP50-95": figures.map50_95 or 0.0,  # type: ignore[attr-defined]
-        "mAP50": figures.map50 or 0.0,  # type: ignore[attr-defined]
-        "F1": deployed.f1 or 0.0,
-    }
 
 
 def matching_pictures(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
+from runtime.accuracy.dataset import class_map, open_dataset
+from runtime.accuracy.metrics import Resampler, figures_of
+from runtime.accuracy.records import Result
 from runtime.scenes import Street
 
 Command = Callable[..., tuple[int, str, str]]
@@ -95,3 +99,29 @@ def test_mistakes_are_one_line(command: Command, arguments: list[str], said: str
     assert code in (1, 2)
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.shared
+def test_figures_of_drawn_pictures_are_those_of_the_whole_evaluation(shared: Path) -> None:
+    dataset = open_dataset(shared / "data" / "coco_val" / "instances.json")
+    pictures = dataset.pictures[:6]
+    rng = np.random.default_rng(0)
+    results = []
+    for picture in pictures:  # the labels themselves, moved a little, some with another class
+        truth = picture.truth
+        corners = truth.boxes + rng.normal(0, 4, truth.boxes.shape)
+        boxes = np.concatenate([corners[:, :2], corners[:, :2] + np.abs(corners[:, 2:])], 1)
+        count = len(boxes)
+        classes = np.where(rng.random(count) < 0.8, truth.classes, 0)
+        results.append(Result(640, 640, boxes, np.sort(rng.random(count))[::-1], classes))
+    mapped = class_map(dataset, dataset.labels, len(dataset.labels), ())
+    resampler = Resampler(pictures, results, mapped, 0.25)
+    for chosen in ([0, 1, 2, 3, 4, 5], [3, 3, 0, 5, 5, 5]):
+        figures = figures_of(
+            [pictures[i] for i in chosen], [results[i] for i in chosen], mapped, 0.25
+        )
+        assert resampler.figures(chosen) == {
+            "mAP50-95": pytest.approx(figures.map50_95, abs=1e-12),
+            "mAP50": pytest.approx(figures.map50, abs=1e-12),
+            "F1": pytest.approx(figures.deployed.f1, abs=1e-12),
+        }
