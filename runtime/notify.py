@@ -32,6 +32,7 @@ class Notifier:
         period_us, pid = (environment.pop(f"WATCHDOG_{name}", "") for name in ("USEC", "PID"))
         ours = bool(address) and pid in ("", str(os.getpid()))
         self.watchdog_s = int(period_us) / 1e6 if ours and period_us.isdecimal() else 0.0
+        self._lost = False
 
     def send(self, *lines: str) -> None:
         """Send lines like READY=1; a manager that is not there is no reason to fail."""
@@ -41,8 +42,11 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
                 speaker.settimeout(SEND_S)
                 speaker.sendto("\n".join(lines).encode(), self._address)
+            self._lost = False
         except OSError as error:
-            log.warning("service manager: %s was not taken: %s", lines[0], error)
+            if not self._lost:  # and not again every second
+                log.warning("service manager: %s was not taken: %s", lines[0], error)
+            self._lost = True
 
 
 class ServiceManager:

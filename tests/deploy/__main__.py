@@ -104,6 +104,10 @@ class Scenario:
         told("process", seen)
         expect(seen == {"CapEff": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}, "confined")
         expect(facts["Uid"].split()[0] == self.machine.run("id -u npud"), "runs as npud")
+        self.drop_in("MemoryDenyWriteExecute=yes")
+        self.machine.run("systemctl restart npud")
+        expect(self.published() > 0, "backend onnx: with MemoryDenyWriteExecute as well")
+        self.machine.run(f"rm {DROP_IN}; systemctl daemon-reload; systemctl restart npud")
         told("systemd-analyze", self.machine.run("systemd-analyze security npud | tail -1"))
 
     def reloads(self) -> None:

@@ -27,15 +27,15 @@ class MachineError(Exception):
 
 @dataclass
 class Machine:
-    """A running one; `root` is its file system, `pid` its PID 1 as seen from outside."""
+    """One to run commands in; `root` is its file system, `enter` what runs a command there."""
 
     root: Path
-    pid: int
+    enter: tuple[str, ...]
 
     def run(self, command: str, *, check: bool = True, timeout_s: float = 600) -> str:
         """Run a shell command in it; returns what it printed.  Raises MachineError."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-a", "/bin/sh", "-c", command],
+            [*self.enter, "/bin/sh", "-c", command],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,17 +53,17 @@ class Machine:
         return int(self.run(f"{{ {command} ; }} >/dev/null 2>&1; echo $?", check=False))
 
 
-def unpacked() -> Path:
+def unpacked(arch: str) -> Path:
     """The clean file system, from the cache.  Raises MachineError where it cannot be made."""
     if os.geteuid():
         raise MachineError("only root can make one")
     if missing := [package for tool, package in TOOLS.items() if not shutil.which(tool)]:
         raise MachineError(f"missing: apt install {' '.join(missing)}")
-    root = cache_folder().with_name("npud-deploy") / f"{SUITE}-amd64"
+    root = cache_folder().with_name("npud-deploy") / f"{SUITE}-{arch}"
     if not (root / "complete").exists():
         shutil.rmtree(root, ignore_errors=True)
         root.parent.mkdir(parents=True, exist_ok=True)
-        options = ["--variant=minbase", f"--include={PACKAGES}"]
+        options = [f"--arch={arch}", "--variant=minbase", f"--include={PACKAGES}"]
         done = subprocess.run(
             ["debootstrap", *options, SUITE, str(root), MIRROR],
             capture_output=True,
@@ -79,13 +79,7 @@ def unpacked() -> Path:
 @contextmanager
 def booted() -> Iterator[Machine]:
     """A machine with systemd as PID 1, on a copy that is thrown away."""
-    base = unpacked()
-    with tempfile.TemporaryDirectory(prefix="npud-deploy-") as folder:
-        upper, work, root = (Path(folder) / name for name in ("upper", "work", "root"))
-        for path in (upper, work, root):
-            path.mkdir()
-        layers = f"lowerdir={base},upperdir={upper},workdir={work}"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, str(root)], check=True)
+    with _copy(unpacked("amd64")) as root:
         spaces = ["--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--kill-child"]
         boot = subprocess.Popen(["unshare", "--fork", *spaces, str(HERE / "boot.sh"), str(root)])
         try:
@@ -93,7 +87,36 @@ def booted() -> Iterator[Machine]:
         finally:
             boot.kill()
             boot.wait()
-            subprocess.run(["umount", "-l", str(root)], check=True)
+
+
+@contextmanager
+def emulated(arch: str) -> Iterator[Machine]:
+    """A file system of another architecture, without an init: each command is alone.
+
+    Raises MachineError where the kernel cannot run its programs.
+    """
+    spaces = ("unshare", "--fork", "--pid", "--mount", "--net", "--kill-child")
+    mounts = 'mount --bind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+    with _copy(unpacked(arch)) as root:
+        machine = Machine(root, (*spaces, "/bin/sh", "-c", mounts, str(root)))
+        if machine.code("true"):
+            raise MachineError(f"cannot run {arch}: apt install qemu-user-static binfmt-support")
+        yield machine
+
+
+@contextmanager
+def _copy(base: Path) -> Iterator[Path]:
+    """The file system, to be changed and thrown away."""
+    with tempfile.TemporaryDirectory(prefix="npud-deploy-") as folder:
+        upper, work, root = (Path(folder) / name for name in ("upper", "work", "root"))
+        for path in (upper, work, root):
+            path.mkdir()
+        layers = f"lowerdir={base},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, str(root)], check=True)
+        try:
+            yield root
+        finally:
+            subprocess.run(["umount", "--lazy", str(root)], check=True)
 
 
 def _ready(boot: subprocess.Popen[bytes], root: Path) -> Machine:
@@ -102,7 +125,7 @@ def _ready(boot: subprocess.Popen[bytes], root: Path) -> Machine:
     end = time.monotonic() + BOOT_S
     while time.monotonic() < end and boot.poll() is None:
         if first := children.read_text().split():
-            machine = Machine(root, int(first[0]))
+            machine = Machine(root, ("nsenter", "-t", first[0], "-a"))
             state = machine.run("systemctl is-system-running", check=False)
             if state in ("running", "degraded"):
                 return machine
