@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,12 +20,12 @@ from pathlib import Path
 from tools.make_man import page
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "sim,record,video,metrics"
 PYTHONS = ("3.10", "3.11")  # the RDK X5's image (Ubuntu 22.04), Debian 12's
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 GLIBC = (17, 26, 27, 28, 31)  # manylinux_2_N that both images run
 SOURCES = ("npud", "postprocess", "runtime", "native", "pyproject.toml", "setup.py")
 SOURCES += ("README.md", "LICENSE", "MANIFEST.in")
+INSTALLER = ROOT / "deploy/install.sh"
 PLACES = {
     "deploy/install.sh": "usr/lib/npud/install.sh",
     "deploy/npud.service": "usr/lib/systemd/system/npud.service",
@@ -117,7 +118,8 @@ def collect(tree: Path, wheels: Path, python: str, machine: str) -> None:
     wanted += [f"--abi={abi}" for abi in (tag, "abi3", "none")]
     wanted += [f"--python-version={python}", "--implementation=cp", "--only-binary=:all:"]
     wanted += ["--constraint", str(ROOT / "tests/constraints-rdk.txt")]  # one NumPy on all boards
-    call([*pip, "download", *wanted, "--dest", str(wheels), f"{own}[{EXTRAS}]"])
+    extras = re.findall(r"^prefix=.* extras=(\S+)", INSTALLER.read_text(), re.MULTILINE)[0]
+    call([*pip, "download", *wanted, "--dest", str(wheels), f"{own}[{extras}]"])
 
 
 def interpreter(python: str) -> str:

@@ -96,7 +96,7 @@ def emulated(arch: str) -> Iterator[Machine]:
     Raises MachineError where the kernel cannot run its programs.
     """
     spaces = ("unshare", "--fork", "--pid", "--mount", "--net", "--kill-child")
-    mounts = 'mount --bind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+    mounts = 'ip link set lo up; mount --bind /dev "$0/dev"; mount -t proc proc "$0/proc"; exec chroot "$0" "$@"'
     with _copy(unpacked(arch)) as root:
         machine = Machine(root, (*spaces, "/bin/sh", "-c", mounts, str(root)))
         if machine.code("true"):
