@@ -12,6 +12,7 @@ import npud
 from npud.errors import ConfigError, NpudError
 from runtime import logs
 from runtime.lazy import load
+from runtime.limits import MAX_PIXELS
 from runtime.masking import masked
 
 # name -> one line of help; the command is `command` in the module of the same name
@@ -70,7 +71,7 @@ def command() -> None:
 
 def main() -> None:
     """Run the command line; errors are one line on stderr, with exit code 2 for wrong usage."""
-    _quiet_opencv()
+    _set_up_opencv()
     logs.begin()
     try:
         command.main(standalone_mode=False)
@@ -93,7 +94,11 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _quiet_opencv() -> None:
-    """OpenCV and FFmpeg report on stderr what comes as an exception anyway."""
+def _set_up_opencv() -> None:
+    """It reads these when it is loaded: how large an image may be, and to be silent.
+
+    What it and FFmpeg report on stderr comes as an exception anyway.
+    """
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from npud.errors import NpudError, RecordError
 from runtime.frame import Format, Frame, YuvMatrix, YuvRange
+from runtime.image_decode import decode_image
 from runtime.models.protobuf import BYTES, FIXED32, VARINT, fields
 
 Frames = Literal["jpeg", "raw", "none"]
@@ -64,11 +65,7 @@ def decode(data: bytes, kind: str) -> NDArray[np.uint8]:
     try:
         found = dict(fields(memoryview(data)))
         if kind == "foxglove.CompressedImage":
-            jpeg = np.frombuffer(_part(found, 2), np.uint8)
-            picture = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
-            if picture is None:
-                raise ValueError("its JPEG cannot be read")
-            return np.asarray(picture, np.uint8)
+            return decode_image(np.frombuffer(_part(found, 2), np.uint8), "its JPEG")
         width, height = (int.from_bytes(_part(found, n), "little") for n in (2, 3))
         form = {name: form for form, name in ENCODINGS.items()}[bytes(_part(found, 4)).decode()]
         shape = {"bgr": (height, width, 3), "nv12": (height * 3 // 2, width)}

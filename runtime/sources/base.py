@@ -7,9 +7,8 @@ from typing import Literal, Protocol
 
 from npud.errors import SourceError
 from runtime.frame import Frame
+from runtime.limits import MAX_PIXELS, MIN_SIDE_PX
 
-MIN_SIDE_PX = 8
-MAX_PIXELS = 7680 * 4320  # 8K UHD; more is a mistake on a board, and 150 MB a copy
 DEFAULT_FPS = 30.0
 CameraFormat = Literal["auto", "bgr", "nv12", "yuyv", "mjpeg"]
 

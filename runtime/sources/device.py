@@ -11,18 +11,19 @@ import time
 from ctypes import c_int32
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from npud.errors import SourceError
 from runtime import v4l2
 from runtime.frame import Format, Frame
+from runtime.image_decode import decode_image, header_size
 from runtime.sources.base import SourceOptions
 from runtime.sources.device_mode import CODES, agree
 
 FORMATS: dict[str, Format] = {"NV12": "nv12", "NM12": "nv12", "YUYV": "yuyv"}  # else "bgr"
 BUFFERS = 4  # one is lent to the caller, the driver fills the others
+JPEG_BLOCK = 16  # a camera may state whole blocks, as 1088 rows for 1080
 OLDEST_NS = 60 * 10**9  # a driver's time that is further away than this is no time
 REASONS = {
     errno.EACCES: "permission denied; add the user to the group `video`",
@@ -157,7 +158,7 @@ class Device:
         if buffer.flags & v4l2.BUF_FLAG_ERROR:
             return None
         if self._mode.code in CODES["mjpeg"]:
-            pixels = _decoded(memory[0], *spans[0])
+            pixels = _decoded(memory[0], spans[0], self._mode.size)
         else:
             pixels = self._pixels(memory, spans)
         if pixels is None:
@@ -197,11 +198,18 @@ def _rows(
     return rows
 
 
-def _decoded(memory: mmap.mmap, start: int, end: int) -> NDArray[np.uint8] | None:
-    """The JPEG in a buffer as BGR; None where it is damaged."""
+def _decoded(
+    memory: mmap.mmap, span: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.uint8] | None:
+    """The JPEG in a buffer as BGR; None where it is damaged, or larger than the agreed mode."""
+    start, end = span
     data = np.frombuffer(memory, np.uint8, max(0, min(end, len(memory)) - start), start)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    return None if pixels is None else np.asarray(pixels, np.uint8)
+    width, height = header_size(data) or size
+    if width > size[0] + JPEG_BLOCK or height > size[1] + JPEG_BLOCK:
+        return None
+    with contextlib.suppress(SourceError):
+        return decode_image(data, "MJPEG")
+    return None
 
 
 def _captured_ns(buffer: v4l2.Buffer) -> int:

@@ -11,26 +11,25 @@ from numpy.typing import NDArray
 
 from npud.errors import EndOfStream, SourceError
 from runtime.frame import Frame
+from runtime.image_decode import decode_image
+from runtime.limits import MAX_IMAGE_BYTES
 from runtime.sources import IMAGE_SUFFIXES
-from runtime.sources.base import DEFAULT_FPS, SourceOptions, check_size
+from runtime.sources.base import DEFAULT_FPS, SourceOptions
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode an image file to (H, W, 3) uint8 BGR, turned upright as its EXIF data says."""
     try:
-        data = np.fromfile(path, np.uint8)
+        size = path.stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            raise SourceError(
+                f"{path}: expected an image of at most {MAX_IMAGE_BYTES >> 20} MiB, "
+                f"got {size >> 20} MiB"
+            )
+        data = np.fromfile(path, np.uint8, MAX_IMAGE_BYTES)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from None
-    try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except cv2.error as error:
-        raise SourceError(f"{path}: expected an image: {error.err}") from None
-    if pixels is None:
-        raise SourceError(
-            f"{path}: expected a JPEG, PNG, BMP, WebP or TIFF image, cannot decode it"
-        )
-    check_size(pixels.shape, str(path))
-    return np.asarray(pixels, np.uint8)
+    return decode_image(data, str(path))
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from npud.errors import SourceError
 from runtime.frame import Frame, YuvMatrix, YuvRange
+from runtime.limits import MAX_PIXELS
 from runtime.masking import masked
 from runtime.sources.base import SourceOptions, check_size
 
@@ -22,6 +23,7 @@ JUMP_S = 2.0  # later than this, the sender has begun to count anew
 # Over TCP no packet is lost; a server that has only UDP is asked for that next.  FFmpeg would look
 # at 20 frames and more before it gives the first: those would be as old when they are given.
 RTSP = {"rtsp_flags": "prefer_tcp", "fpsprobesize": "0", "analyzeduration": "500000"}
+BOUNDS = {"max_pixels": str(MAX_PIXELS)}  # a stream that grows beyond gives no frames
 BT709, FULL = 1, 2  # AVCOL_SPC_BT709, AVCOL_RANGE_JPEG
 
 
@@ -81,10 +83,13 @@ class Reader:
         self._decoder: Any = stream.codec_context
         if self._decoder is None:
             raise SourceError(f"{self._name}: cannot open: a codec FFmpeg cannot read")
+        if self._decoder.width and self._decoder.height:
+            check_size((self._decoder.height, self._decoder.width), self._name)
         if self._options.decoder:
             self._decoder = self._chosen(stream, self._options.decoder)
         else:  # whole frames in parallel are faster, but come later
             self._decoder.thread_type = "SLICE" if self._live else "AUTO"
+            self._decoder.options.update(BOUNDS)
         self._packets: Iterator[Any] = self._container.demux(stream)
 
     def _chosen(self, stream: Any, decoder: str) -> Any:
@@ -94,6 +99,7 @@ class Reader:
             chosen = av.CodecContext.create(decoder, "r")
             if chosen.codec.canonical_name != codec:
                 raise SourceError(f"{self._name}: decoder {decoder} does not read {codec}")
+            chosen.options.update(BOUNDS)
             chosen.extradata = stream.codec_context.extradata
             chosen.open()
         except (av.FFmpegError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from npud.errors import SourceError
-from runtime.sources.base import MAX_PIXELS
+from runtime.limits import MAX_PIXELS
 from runtime.validate import nearest
 
 
