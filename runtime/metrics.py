@@ -131,9 +131,9 @@ class Collector:
 class Exposition:
     """The page /metrics."""
 
-    def __init__(self, pipeline: Pipeline, backlog: Backlog | None) -> None:
+    def __init__(self, pipeline: Pipeline, backlog: Backlog | None, sys: Path = SYS) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(Collector(pipeline, backlog))
+        self._registry.register(Collector(pipeline, backlog, sys))
         ProcessCollector(registry=self._registry)
 
     def page(self, accept: str) -> tuple[str, bytes]:
