@@ -11,8 +11,10 @@ import pytest
 
 from runtime import config
 from runtime.backends import BACKENDS
+from runtime.cli import COMMANDS
 from runtime.validate import load_toml
 from tests.conftest import ROOT
+from tools.make_man import page
 
 EXAMPLES = sorted((ROOT / "deploy").glob("*.toml"))
 
@@ -90,3 +92,16 @@ def test_the_installer_refuses_what_it_does_not_know() -> None:
     )
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "npud: error: unknown option --upgrade; see --help\n"
+
+
+def test_the_man_page_has_every_command_and_is_roff() -> None:
+    text = page()
+    for name in COMMANDS:
+        assert f".SS npud {name}\n" in text
+        assert f"Usage: npud {name}".replace("-", "\\-") in text
+    if shutil.which("man"):
+        shown = subprocess.run(
+            ["man", "--warnings", "-l", "-"], input=text, capture_output=True, text=True
+        )
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "--endpoint" in shown.stdout
