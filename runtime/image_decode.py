@@ -1,6 +1,6 @@
 """Images decoded, once their headers say that they are no larger than a picture may be.
 
-300 bytes of JPEG can claim 30000×30000 px, and OpenCV then takes 5 GB.  The sizes of JPEG and PNG
+631 bytes of JPEG can claim 30000×30000 px, and OpenCV then takes 5 GB.  The sizes of JPEG and PNG
 are read here; for all formats the command line tells OpenCV the same limit before it is loaded.
 
 JPEG: ITU T.81, B.1.1.3 and B.2.2; PNG: W3C, Portable Network Graphics, 11.2.1.

@@ -219,6 +219,13 @@ def test_a_mistake_in_the_configuration_shows_no_password(command: Shell, tmp_pa
     assert SECRET not in err
 
 
+def test_the_last_error_has_its_priority_in_the_journal(
+    command: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "to_journal", lambda: True)
+    assert command("run", "--config", "/no/such.toml")[2].startswith("<3>npud: error: /no/such")
+
+
 def test_what_a_program_has_set_up_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = logging.StreamHandler(io.StringIO())
     monkeypatch.setattr(logging.root, "handlers", [theirs])

@@ -90,7 +90,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"npud: error: {masked(message)}", err=True)
+    priority = "<3>" if logs.to_journal() else ""
+    click.echo(f"{priority}npud: error: {masked(message)}", err=True)
     sys.exit(code)
 
 

@@ -213,10 +213,9 @@ class Scenario:
 
     def several_instances(self) -> None:
         sh = self.machine.run
-        for name in ("front", "back"):
-            sh(
-                f"sed 's|/run/npud/|/run/npud-{name}/|' /etc/npud/config.toml > /etc/npud/{name}.toml"
-            )
+        for port, name in enumerate(("front", "back"), 9110):
+            own = f"s|/run/npud/|/run/npud-{name}/|; s|:9109|:{port}|"
+            sh(f"sed '{own}' /etc/npud/config.toml > /etc/npud/{name}.toml")
         sh("systemctl start npud@front npud@back")
         sh("systemctl stop npud@front")
         expect(
