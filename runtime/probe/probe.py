@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from npud.detections import Detections
 from npud.errors import ModelError
 from runtime import config, scenes
 from runtime.backends import open_backend
@@ -90,7 +91,7 @@ def probe(
     try:
         if float_model is not None:
             references = _references(settings, float_model, pictures)
-            judged_by = f"what {float_model.name} finds"
+            judged_by = f"what {float_model.name} finds in the same pictures"
         else:
             references = [sample] if sample is not None else []
             judged_by = "the golden sample in its manifest" if references else ""
@@ -150,12 +151,17 @@ def _by_references(detector: Detector, references: list[Reference]) -> tuple[Jud
         max_detections=meta.max_detections,
     )
     ordered = [references[worst], *references[:worst], *references[worst + 1 :]]
-    bench = Bench(
-        detector, [one.pixels for one in ordered], [one.found for one in ordered], options
-    )
+    found = [_above(one) for one in ordered]
+    bench = Bench(detector, [one.pixels for one in ordered], found, options)
     rows = rows_of(bench.run(bench.deployed)[0][0], options.score_threshold)
     judged = verdict.by_reference(bench, rows, verdicts[worst], ordered[0].outputs)
     return judged, verdicts[worst]
+
+
+def _above(one: Reference) -> Detections:
+    """The reference's detections that reach its threshold."""
+    kept = reference.reaching(one.found, one.meta.score_threshold)
+    return Detections(one.found.boxes[kept], one.found.scores[kept], one.found.class_ids[kept])
 
 
 def _references(

@@ -18,7 +18,7 @@ RAW_HEADS = ("dfl", "ltrb", "anchor", "yolox")  # decoded by npud, not in the gr
 
 def risks(subject: Subject, path: Path) -> list[Finding]:
     """Doubtful and wrong things in the file; all but problems are warnings."""
-    compare = f"npud compare FLOAT_MODEL {path.name} --images DIR"
+    compare = f"npud ab FLOAT_MODEL {path.name} --images DIR"
     static = [
         dataclasses.replace(finding, command=_sigmoids(path) if "sigmoid" in finding.name else "")
         for finding in findings.check(subject)
@@ -36,7 +36,7 @@ def board_of(subject: Subject) -> str:
 def _sigmoids(path: Path) -> str:
     name = path.stem.removesuffix(".npu-sigmoid")
     suffix = path.suffix
-    return f"npud compare {name}.cpu-sigmoid{suffix} {name}.npu-sigmoid{suffix} --images DIR"
+    return f"npud ab {name}.cpu-sigmoid{suffix} {name}.npu-sigmoid{suffix} --images DIR"
 
 
 def _class_sigmoid(subject: Subject, path: Path) -> Finding | None:
@@ -61,7 +61,7 @@ def _softmax(subject: Subject, path: Path) -> Finding | None:
     what = "DFL or attention" if subject.plan.head not in RAW_HEADS else "attention"
     text = f"{count} softmax in the graph ({what}): slow on NPUs, and coarse in int8"
     remedy = "cut the head off with npud prepare, which takes the softmax of DFL with it"
-    command = f"npud compare {path.name} {path.stem}.cpu-sigmoid{path.suffix} --images DIR"
+    command = f"npud ab {path.name} {path.stem}.cpu-sigmoid{path.suffix} --images DIR"
     return Finding("softmax", "warning", text, remedy, command)
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from npud.errors import ModelError
+from npud.errors import ConfigError, ModelError
 from runtime.golden.tensors import Key, Values
 from runtime.golden.verdict import Verdict
 from runtime.models.finding import Finding
@@ -81,7 +81,7 @@ def _try(bench: Bench, every: Iterable[Hypothesis]) -> Iterable[Tried]:
     for one in every:
         try:
             yield Tried(one, bench.trial(one.feed, one.reading))
-        except ModelError:  # a reading that does not fit these tensors is no explanation
+        except (ModelError, ConfigError):  # a reading that does not fit is no explanation
             continue
 
 
