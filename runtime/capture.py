@@ -89,6 +89,8 @@ class Capture:
             except SourceError as error:
                 self._failed(source, error)
                 continue
+            if self.stop.is_set():  # it took long, and nobody waits for it any more
+                break
             self._arrived(source, taken)
             if not source.live and not self._every_frame:
                 due = max(due + 1 / source.fps, time.monotonic() - 1)
@@ -153,9 +155,13 @@ class Capture:
         """A free place in the camera's ring, which is made anew where frames become larger."""
         ring = self._ring
         if ring is None or ring.slot_bytes < size or ring.slots < slots:
-            if ring:
-                ring.close()
-            ring = self._ring = Ring(size, slots)
+            self.close()
+            try:
+                ring = self._ring = Ring(size, slots)
+            except OSError as error:  # out of memory or descriptors
+                self._ring = None
+                self.stats.source_failed(f"no shared memory for its frames: {error.strerror}")
+                return None
         slot = ring.acquire()
         while slot is None and self._every_frame and not self.stop.is_set():
             slot = ring.acquire(SLOT_S)

@@ -89,13 +89,13 @@ def _remote(
         core = first if contexts > 1 else None
         own = {**settings, "core": core}
         supervisor = Supervisor(own, number, limits, first // per_process)
+        turns = [Turn() for _ in range(number)]
+        for lane in range(LANES * number):
+            detector = RemoteDetector(files, supervisor, lane, turns[lane // LANES])
+            stack.callback(detector.close)  # after the worker's end
+            detectors.append(detector)
         stack.callback(supervisor.close)
         supervisor.start()
         log.info("worker %d: %d contexts", supervisor.pid, number)
-        turns = [Turn() for _ in range(number)]
-        detectors += [
-            RemoteDetector(files, supervisor, lane, turns[lane // LANES])
-            for lane in range(LANES * number)
-        ]
     log.info("model %s: %s", files.name, supervisor.plan)
     return detectors

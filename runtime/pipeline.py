@@ -64,6 +64,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._mailboxes = Mailboxes(lossless=every_frame)
         self._session = new_session()
+        self._gone: dict[str, Outlet] = {}  # of cameras that a reload took away
         self._cameras = {name: self._camera(name, c) for name, c in cameras.items()}
         self._mailboxes.set_priorities({name: c.priority for name, c in cameras.items()})
         self._inferring: list[threading.Thread] = []
@@ -136,7 +137,10 @@ class Pipeline:
         return old
 
     def set_cameras(self, cameras: Mapping[str, Camera]) -> None:
-        """Have exactly these cameras: others end, new ones begin, the same go on untouched."""
+        """Have exactly these cameras: others end, new ones begin, the same go on untouched.
+
+        One that comes back counts on where it ended: `seq` never repeats within a session.
+        """
         before = self._cameras
         after: dict[str, _Camera] = {}
         for name, settings in cameras.items():
@@ -146,11 +150,13 @@ class Pipeline:
                 continue
             if old:
                 self._end(name, old)
-            after[name] = self._camera(name, settings, old.outlet if old else None)
+            outlet = old.outlet if old else self._gone.pop(name, None)
+            after[name] = self._camera(name, settings, outlet)
         for name in before.keys() - after.keys():
             self._end(name, before[name])
             before[name].stats.ended = "it is no longer in the configuration"
             before[name].outlet.send_status(self._status(before[name]))
+            self._gone[name] = before[name].outlet
         self._mailboxes.set_priorities({name: c.priority for name, c in cameras.items()})
         self._cameras = after
         for name in after:
@@ -172,9 +178,9 @@ class Pipeline:
         for thread in (*capturing, *self._inferring):
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
-        for camera in self._cameras.values():
+        for name, camera in self._cameras.items():
             camera.stats.ended = camera.stats.ended or "npud was stopped"
-            camera.capture.close()
+            self._give_up(name, camera)
         self.publish_status()
 
     def publish_status(self) -> list[StatusMessage]:
@@ -223,6 +229,10 @@ class Pipeline:
     def _end(self, name: str, camera: _Camera) -> None:
         camera.capture.stop.set()
         camera.thread.join(1.0)  # one that hangs is left behind
+        self._give_up(name, camera)
+
+    def _give_up(self, name: str, camera: _Camera) -> None:
+        """Drop the frame that waits, and the camera's memory."""
         camera.capture.close()
         if frame := self._mailboxes.remove(name):
             frame.release()

@@ -21,6 +21,7 @@ from runtime.curve import secure
 from runtime.loopback import is_loopback
 
 KEY = "publish.endpoint"
+HANDSHAKE_MS = 10_000  # who connects and says nothing holds a descriptor for no longer
 
 
 class Publisher:
@@ -35,6 +36,7 @@ class Publisher:
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.SNDHWM, settings.send_buffer)
         self._socket.setsockopt(zmq.LINGER, 200)  # ms: the last status gets out
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             self._gate = secure(self._socket, self._context, settings)
             _bind(self._socket, settings)

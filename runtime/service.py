@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
 import threading
 import time
@@ -32,6 +33,7 @@ from runtime.web import WebServer, health_pages, metrics_page
 log = logging.getLogger("npud")
 STATUS_S = 1.0
 IMPATIENT_S = 1.0
+DESCRIPTORS = 65536
 
 
 def run(
@@ -48,6 +50,7 @@ def run(
     otherwise a source that ends raises SourceError, as a camera's would, unless it is recorded.
     reread: gives the configuration anew, for a reload; SIGHUP asks for one then.
     """
+    _raise_limit()
     stop, hangup = threading.Event(), threading.Event()
     notifier = Notifier()
     with contextlib.ExitStack() as stack:
@@ -109,6 +112,14 @@ def run(
     if not (stop.is_set() or every_frame or recorder):
         ends = [f"camera.{name}.url: {why}" for name, why in pipeline.ended().items()]
         raise SourceError("; ".join(ends) + " (camera.NAME.loop = true or --loop starts it again)")
+
+
+def _raise_limit() -> None:
+    """Have as many descriptors as the system allows: each connection to an endpoint takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _listen(settings: Config, daemon: Daemon, stack: contextlib.ExitStack) -> None:

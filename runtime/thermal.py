@@ -10,7 +10,11 @@ ZONES = Path("/sys/class/thermal")
 def temperatures_c(zones: Path = ZONES) -> dict[str, float]:
     """Degrees Celsius by thermal zone ("npu-thermal": 47.2); {} where there are none."""
     found: dict[str, float] = {}
-    for zone in sorted(zones.glob("thermal_zone*")):
+    try:
+        there = sorted(zones.glob("thermal_zone*"))
+    except OSError:  # out of descriptors: no reason to end
+        return found
+    for zone in there:
         try:
             name = (zone / "type").read_text().strip()
             found[name] = int((zone / "temp").read_text()) / 1000

@@ -72,6 +72,10 @@ class Channel:
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if poll.poll(0):  # it closed before the kernel knew that we want to be told
+            signal.raise_signal(signal.SIGIO)
 
     def close(self) -> None:
         """Close this end; the other sees the end of file."""

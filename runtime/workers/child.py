@@ -7,6 +7,7 @@ vendor code hangs or holds the GIL: the kernel sends SIGIO, whose default action
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
@@ -108,7 +109,8 @@ def _answer(
         seen = detector.run(frame, into)
     except Exception as error:
         if not isinstance(error, NpudError):
-            traceback.print_exc()  # a bug, and it happened here: the daemon sees one line
+            with contextlib.suppress(OSError):  # a log on a full disk
+                traceback.print_exc()  # a bug, and it happened here: the daemon sees one line
         return {"id": request["id"], "error": type(error).__name__, "text": str(error)}
     found, timing = seen.found, seen.timing
     return {

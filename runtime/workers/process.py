@@ -57,13 +57,23 @@ class WorkerProcess:
             raise InferenceError(
                 f"worker {self.pid}: expected the model to be loaded within {deadline_s:g} s"
             )
-        message, _ = received
+        try:
+            return self._loaded(received[0])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InferenceError(f"worker {self.pid}: answered nonsense ({error})") from None
+
+    def _loaded(self, message: Any) -> str:
         if "failed" in message:
             raise error_of(message["failed"], message["text"])
         text, healthy = message["golden"]
         self.golden = Outcome(str(text), bool(healthy))
         self.setup = Setup.decode(message["setup"])
         return str(message["ready"])
+
+    def end_loading(self) -> None:
+        """End the process while another thread waits in load(), which raises then."""
+        if self.alive():
+            self._process.kill()
 
     def alive(self) -> bool:
         """Tell whether the process runs."""

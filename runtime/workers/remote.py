@@ -99,7 +99,10 @@ class RemoteDetector:
 
     def _work(self, frame: Frame, *, observe: bool) -> tuple[Fit, Detections, Timing]:
         if frame.slot is None:  # taken before this engine came: rare
-            frame = _placed(frame)
+            try:
+                frame = _placed(frame)
+            except OSError as error:
+                raise InferenceError(f"no shared memory for a frame: {error.strerror}") from None
             try:
                 return self._work(frame, observe=observe)
             finally:
@@ -112,7 +115,7 @@ class RemoteDetector:
         try:
             answer = self._ask(worker, frame, observe)
             fit, found, timing = _read(answer)
-        except (Closed, ValueError, KeyError, TypeError, TimeoutError) as error:
+        except (Closed, ValueError, KeyError, TypeError, OSError) as error:
             reason = _reason(worker, error)
             self._supervisor.failed(worker, reason)
             raise InferenceError(reason) from None
@@ -127,9 +130,9 @@ class RemoteDetector:
         return fit, found, timing
 
     def close(self) -> None:
-        """End the worker process; the other lanes' too."""
-        self._supervisor.close()
+        """Give up the memory that its worker has written outputs into."""
         self._known.close()
+        self._known = _Known()
 
     def _ask(self, worker: WorkerProcess, frame: Frame, observe: bool) -> dict[str, Any]:
         """Send a frame, and wait for the answer to it and no other."""
@@ -201,4 +204,6 @@ def _reason(worker: WorkerProcess, error: Exception) -> str:
         return f"worker {worker.pid}: no answer within the deadline; it was killed"
     if isinstance(error, Closed):
         return f"worker {worker.pid}: {worker.end()}"
+    if isinstance(error, OSError):  # no memory or descriptors for what is shared with it
+        return f"worker {worker.pid}: {error.strerror or error}; it was killed"
     return f"worker {worker.pid}: answered nonsense ({error}); it was killed"

@@ -55,13 +55,14 @@ class Ring:
         os.ftruncate(self.fd, self.slot_bytes * slots)
         self.memory = mmap.mmap(self.fd, self.slot_bytes * slots)
         self._holders = [0] * slots
+        self._closing = False
         self._changed = threading.Condition()
 
     def acquire(self, timeout_s: float = 0.0) -> Slot | None:
         """Hold a free slot; None where all are held for as long as the timeout."""
         with self._changed:
             self._changed.wait_for(lambda: 0 in self._holders, timeout_s)
-            if 0 not in self._holders:
+            if 0 not in self._holders or self._closing:
                 return None
             index = self._holders.index(0)
             self._holders[index] = 1
@@ -75,6 +76,7 @@ class Ring:
                 raise ValueError(f"slot {index} is not held")
             self._holders[index] = held
             self._changed.notify_all()
+            self._give_up()
 
     def held(self) -> int:
         """Number of slots that somebody holds."""
@@ -82,8 +84,16 @@ class Ring:
             return len(self._holders) - self._holders.count(0)
 
     def close(self) -> None:
-        """Give up the descriptor; the memory goes with the last array that lies in it."""
-        if self.fd >= 0:
+        """Give up the descriptor once no slot is held: a frame in work may still have to be shared.
+
+        The memory goes with the last array that lies in it.
+        """
+        with self._changed:
+            self._closing = True
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._closing and self.fd >= 0 and not any(self._holders):
             os.close(self.fd)
             self.fd = -1
 

@@ -37,6 +37,7 @@ class Supervisor:
         self._settings, self._contexts, self.limits = settings, contexts, limits
         self._changed = threading.Condition()
         self._current: WorkerProcess | None = None
+        self._loading: WorkerProcess | None = None
         self._users: dict[WorkerProcess, int] = {}
         self._stopping = False
         self._failures = 0
@@ -134,6 +135,8 @@ class Supervisor:
         with self._changed:
             self._stopping = True
             worker, self._current = self._current, None
+            if self._loading:
+                self._loading.end_loading()
             self._changed.notify_all()
         if worker:
             worker.close()
@@ -171,15 +174,26 @@ class Supervisor:
             if self._changed.wait_for(lambda: self._stopping, pause):
                 return None
         begun = time.monotonic()
-        worker = WorkerProcess(self._settings, self._contexts)
+        worker: WorkerProcess | None = None
         try:
-            worker.load(self.limits.load_s)
-        except NpudError as error:
-            worker.kill()
+            worker = WorkerProcess(self._settings, self._contexts)
             with self._changed:
+                self._loading = worker
+                if self._stopping:
+                    worker.end_loading()
+            worker.load(self.limits.load_s)
+        except (NpudError, OSError) as error:  # OSError: no more processes, descriptors or memory
+            if worker:
+                worker.kill()
+            with self._changed:
+                self._loading = None
                 self._count(str(error))
-            log.warning("worker: %s", error)
+                stopping = self._stopping
+            if not stopping:
+                log.warning("worker: %s", error)
             return None
+        with self._changed:
+            self._loading = None
         _report(worker)
         log.info("worker %d: ready after %.1f s", worker.pid, time.monotonic() - begun)
         return worker
