@@ -21,7 +21,7 @@ from npud.errors import ConfigError, InferenceError, ModelError
 from postprocess.decoder import make_decoder
 from postprocess.options import Options
 from runtime import bundled, config, models
-from runtime.backends import open_backend
+from runtime.backends import name_of, open_backend
 from runtime.backends.base import Backend, BackendOptions
 from runtime.frame import Frame
 from runtime.models import manifest as manifests
@@ -222,6 +222,10 @@ class Detector:
     def doubt(self) -> str:
         """Why its detections are not to be trusted, or ""."""
         return self.doubts
+
+    def runs_on(self) -> str:
+        """The backend's name."""
+        return name_of(self.backend)
 
     def worker(self) -> WorkerState | None:
         """The process that does the work: this one."""

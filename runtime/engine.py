@@ -31,6 +31,10 @@ class AnyDetector(Protocol):
         """Why its detections are not to be trusted, or ""."""
         ...
 
+    def runs_on(self) -> str:
+        """The name of the backend that runs the model."""
+        ...
+
     def worker(self) -> WorkerState | None:
         """The process that does the work, where that is another one."""
         ...
@@ -67,6 +71,10 @@ class Engine:
     def doubt(self) -> str:
         """What the golden sample has shown, where it was not well; or ""."""
         return next((doubt for d in self.detectors if (doubt := d.doubt())), "")
+
+    def backend(self) -> str:
+        """The name of what runs the model."""
+        return self.detectors[0].runs_on()
 
     def workers(self) -> list[WorkerState]:
         """The processes that do the work, where there are some."""

@@ -78,9 +78,9 @@ class Collector:
         build = _gauge("build_info", "The version that runs", "version")
         build.add_metric([npud.__version__], 1)
         yield build
-        model = _gauge("model_info", "The model in use", "name", "digest", "manifest", "format")
+        model = _gauge("model_info", "The model in use", "name", "digest", "manifest", "backend")
         name, _, digest = files.name.rpartition("@")
-        model.add_metric([name, digest, files.manifest_digest, files.path.suffix[1:]], 1)
+        model.add_metric([name, digest, files.manifest_digest, engine.backend()], 1)
         yield model
         trouble = _gauge("engine_trouble", "1 where the model gives nothing, or is doubted")
         trouble.add_metric([], float(bool(engine.trouble())))

@@ -60,6 +60,9 @@ class Nothing:
     def doubt(self) -> str:
         return ""
 
+    def runs_on(self) -> str:
+        return "onnx"
+
     def worker(self) -> WorkerState:
         return WorkerState(0, 4711, 2, 1, 64, "")
 
@@ -519,6 +522,7 @@ def test_a_running_daemon_is_ready_and_tells_the_same_as_its_socket(
     published = values(told["npud_frames_published"], "camera")[("cam",)]
     assert before["cameras"][0]["published"] <= published <= after["cameras"][0]["published"]
     assert values(told["npud_worker_up"], "worker") == {("0",): 1}
+    assert values(told["npud_model_info"], "backend") == {("onnx",): 1}  # asked for as "auto"
     assert values(told["npud_camera_state"], "camera", "state")[("off", "degraded")] == 1
     assert values(told["npud_alarms"], "camera", "kind")[("off", "source")] == 1
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)

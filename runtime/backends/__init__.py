@@ -57,6 +57,12 @@ def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
     return backend(path, options)
 
 
+def name_of(backend: Backend) -> str:
+    """The name that stands for a backend in the configuration."""
+    target = f"{type(backend).__module__}:{type(backend).__qualname__}"
+    return next((name for name, entry in BACKENDS.items() if entry.target == target), target)
+
+
 def entries(name: str, path: Path) -> list[Entry]:
     """What the name stands for: one backend, or all that run such a file ("auto"), best first."""
     if ":" in name:  # a backend of the user's own

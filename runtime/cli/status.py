@@ -53,7 +53,7 @@ def _head(status: dict[str, Any]) -> str:
     up += f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
     return (
         f"npud {status['npud']}  pid {status['pid']}  up {up}  {status['endpoint']}\n"
-        f"model {status['model']}  {status['contexts']} contexts"
+        f"model {status['model']}  {status['backend']}, {status['contexts']} contexts"
     )
 
 

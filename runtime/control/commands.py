@@ -49,6 +49,7 @@ class Daemon:
             "endpoint": self.endpoint,
             "model": files.name,
             "manifest": files.manifest_digest,
+            "backend": engine.backend(),
             "contexts": engine.contexts,
             "cameras": [_camera(status) for status in self.pipeline.statuses()],
             "workers": [asdict(worker) for worker in engine.workers()],

@@ -53,6 +53,7 @@ def main() -> None:
         threading.Thread(target=_serve, args=(lane, detector), daemon=True).start()
     first = detectors[0]
     ready = {"ready": str(first.plan), "golden": list(outcome), "pid": os.getpid()}
+    ready["backend"] = first.runs_on()
     control.send({**ready, "setup": first.setup.encode()})
     threading.Event().wait()
 

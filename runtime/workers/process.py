@@ -40,6 +40,7 @@ class WorkerProcess:
         self.rss_kib = 0
         self.golden = Outcome()
         self.setup: Setup | None = None  # once it is loaded
+        self.backend = ""
 
     def load(self, deadline_s: float) -> str:
         """Wait until the model is loaded; returns how its head is read.
@@ -68,6 +69,7 @@ class WorkerProcess:
         text, healthy = message["golden"]
         self.golden = Outcome(str(text), bool(healthy))
         self.setup = Setup.decode(message["setup"])
+        self.backend = str(message["backend"])
         return str(message["ready"])
 
     def end_loading(self) -> None:

@@ -68,6 +68,10 @@ class RemoteDetector:
         """Why detections are not to be trusted, or ""."""
         return self._supervisor.doubt()
 
+    def runs_on(self) -> str:
+        """The name of the worker's backend."""
+        return self._supervisor.backend
+
     def worker(self) -> WorkerState:
         """The process that does the work; all lanes of it tell the same."""
         return self._supervisor.state()

@@ -44,7 +44,7 @@ class Supervisor:
         self._reason = ""
         self._recycle = False
         self.restarts = 0
-        self.plan = ""
+        self.plan = self.backend = ""
         self.pid = 0  # of the first worker
         self._thread = threading.Thread(target=self._supervise, daemon=True)
 
@@ -57,7 +57,7 @@ class Supervisor:
             worker.kill()
             raise
         _report(worker)
-        self._current, self.pid = worker, worker.pid
+        self._current, self.pid, self.backend = worker, worker.pid, worker.backend
         self._thread.start()
 
     def enter(self, timeout_s: float) -> WorkerProcess | None:
