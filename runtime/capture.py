@@ -84,6 +84,7 @@ class Capture:
             try:
                 taken = source.read()
             except EndOfStream as error:
+                self._settle()
                 self.stats.ended = str(error)
                 break
             except SourceError as error:
@@ -166,6 +167,11 @@ class Capture:
         while slot is None and self._every_frame and not self.stop.is_set():
             slot = ring.acquire(SLOT_S)
         return slot
+
+    def _settle(self) -> None:
+        """Wait for the frames that are still in work: "stopped" is the last message."""
+        while not self.stop.is_set() and not self._mailboxes.settled(self._name, SLOT_S):
+            pass
 
     def _failed(self, source: Source, error: SourceError) -> None:
         if self.stats.source_failed(str(error)) and source.live:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 
 from runtime.frame import Frame
@@ -22,7 +23,7 @@ class Mailboxes:
     ) -> None:
         self._priorities = dict(priorities or {})
         self._taker: object = None  # None: everybody
-        self._out = 0  # frames taken and not done with
+        self._out: Counter[str] = Counter()  # frames taken and not done with, by camera
         self._lossless = lossless
         self._slots: dict[str, Frame] = {}
         self._served: dict[str, float] = {}  # frames given out, over the priority
@@ -58,7 +59,16 @@ class Mailboxes:
     def returned(self, timeout_s: float) -> bool:
         """Wait until all frames that were taken are done with."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._out, timeout_s)
+            return self._changed.wait_for(lambda: not self._out.total(), timeout_s)
+
+    def settled(self, camera: str, timeout_s: float) -> bool:
+        """Wait until no frame of a camera waits or is being worked on; True also once closed."""
+
+        def over() -> bool:
+            return self._closed or (camera not in self._slots and not self._out[camera])
+
+        with self._changed:
+            return self._changed.wait_for(over, timeout_s)
 
     def remove(self, camera: str) -> Frame | None:
         """Take the frame of a camera that has ended, if one waits."""
@@ -76,7 +86,7 @@ class Mailboxes:
             camera = self._next()
             if over() or camera is None:
                 return None
-            self._out += 1
+            self._out[camera] += 1
             if self._lossless:
                 self._busy.add(camera)
             self._now = self._served[camera]
@@ -89,7 +99,7 @@ class Mailboxes:
         """The frame taken from this camera has been dealt with."""
         with self._changed:
             self._busy.discard(camera)
-            self._out -= 1
+            self._out[camera] -= 1
             self._changed.notify_all()
 
     def idle(self) -> bool:

@@ -108,3 +108,30 @@ def test_closing_wakes_everybody() -> None:
         thread.join(5)
         assert not thread.is_alive()
     assert boxes.take(0) is None
+
+
+def test_a_camera_is_settled_when_its_last_frame_is_done_with() -> None:
+    boxes = Mailboxes()
+    assert boxes.settled("a", 0)
+    boxes.put(frame("a", 0))
+    assert not boxes.settled("a", 0)
+    boxes.take(0)
+    assert not boxes.settled("a", 0)
+    assert not boxes.returned(0)
+    assert boxes.settled("b", 0)
+    boxes.done("a")
+    assert boxes.settled("a", 0)
+    assert boxes.returned(0)
+
+
+def test_only_the_taker_that_is_served_gets_frames() -> None:
+    boxes = Mailboxes()
+    boxes.put(frame("a", 0))
+    boxes.serve("first")
+    assert boxes.take(0, "second") is None
+    taken = boxes.take(0, "first")
+    assert taken is not None
+    boxes.done("a")
+    boxes.put(frame("a", 1))
+    assert boxes.remove("a") is not None
+    assert boxes.idle()

@@ -48,18 +48,18 @@ def run(chosen: config.Config, every_frame: bool) -> tuple[Heard, list[CompareMe
     heard = Heard()
     pipeline = Pipeline(chosen.camera, engine, heard, config.Publish(), every_frame=every_frame)
     comparing.begin(pipeline, chosen)
+    live = pipeline.live
+    assert live is not None
     pipeline.open(threading.Event())
     pipeline.start()
     try:
         while pipeline.running():
             time.sleep(0.02)
-        live = pipeline.live
-        assert live is not None
+    finally:
+        pipeline.stop()
         while live._busy or live._job:
             time.sleep(0.01)
         shown = live.figures(0, engine.files.name)
-    finally:
-        pipeline.stop()
         comparing.end(pipeline)
         engine.close()
     assert pipeline.failure is None
