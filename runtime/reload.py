@@ -64,10 +64,11 @@ class Reloader:
 
     def watch(self) -> None:
         """Promote b by itself, where the configuration says so and the figures allow it."""
-        if not self._settings.compare.promote_after or self._pipeline.live is None:
+        wanted = self._settings.compare.promote_after and self._pipeline.live
+        if not wanted or self._busy.locked():
             return
         if comparing.deserves(self._settings, comparing.figures(self._pipeline)):
-            self.attempt(self.promote)
+            threading.Thread(target=self.attempt, args=(self.promote,), daemon=True).start()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -156,3 +156,21 @@ def test_promotion_by_command_and_back(
     assert [line["what"] for line in lines] == ["promoted", "taken back"]
     assert lines[0]["cameras"][0]["model_b"].startswith("two@")
     assert "Traceback" not in started.log
+
+
+def test_promotion_by_itself_when_it_loses_nothing(
+    daemon: Start, endpoint: str, tmp_path: Path
+) -> None:
+    one, two = copy_of_model(tmp_path, "one"), copy_of_model(tmp_path, "two")
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'[model]\npath = "{one}"\n[backend]\nthreads = 1\n[publish]\nendpoint = "{endpoint}"\n'
+        '[camera.cam]\nurl = "synthetic:street?seed=3&size=320x240&fps=20"\n'
+        '[compare]\nmode = "shadow"\nsample = 1.0\npromote_after = 5\n'
+        f'[compare.model]\npath = "{two}"\n'
+    )
+    started = daemon("--config", str(path))
+    receive(endpoint, lambda m: isinstance(m, DetectionsMessage) and m.model.startswith("two@"))
+    assert started.stop() == 0
+    assert "promoted: two@" in started.log
+    assert started.log.count("promoted") == 1
