@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from npud.messages import StatusMessage
+from npud.messages import State, StatusMessage
 from runtime.notify import Progress
 
+log = logging.getLogger("npud")
 STALLED_S = 10.0  # the main loop ticks once a second
 STUCK_S = 5.0  # frames come, and nothing is published, for so long
 
@@ -28,7 +30,10 @@ class Health:
         self._stuck: dict[str, float] = {}  # camera: since when
 
     def tick(self, statuses: Sequence[StatusMessage]) -> None:
-        """The main loop has gone round, and published these."""
+        """The main loop has gone round, and published these; changes of state are logged."""
+        before = {status.camera: status.state for status in self._statuses}
+        for status in statuses:
+            _tell(before.get(status.camera, "starting"), status)
         now = time.monotonic()
         stuck = self._progress.stuck(statuses)
         self._stuck = {camera: self._stuck.get(camera, now) for camera in stuck}
@@ -68,3 +73,11 @@ class Health:
 
     def _since(self, moment: float) -> float:
         return round(time.monotonic() - moment, 1)
+
+
+def _tell(before: State, status: StatusMessage) -> None:
+    about = {"camera": status.camera}
+    if status.state == "degraded" != before:
+        log.warning("camera %s: degraded: %s", status.camera, status.reason, extra=about)
+    if status.state == "ok" and before == "degraded":
+        log.info("camera %s: ok again", status.camera, extra=about)

@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from npud import Detections, DetectionsMessage, StatusMessage
 from npud.errors import BackendUnavailable, ConfigError, PublishError
-from runtime import board_state, bundled, config, health, web
+from runtime import board_state, bundled, config, health, logs, web
 from runtime.control.client import ask
 from runtime.detector import Timing, read_model
 from runtime.engine import Engine
@@ -308,6 +308,18 @@ def test_frames_of_which_none_comes_out_are_not_ready(monkeypatch: pytest.Monkey
     assert why["cameras"]["front"]["reason"].startswith("frames come, none is published for")
     one.tick([status("front", 30, 6)])
     assert one.ready()[0]
+
+
+def test_changes_of_state_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    one = Health(lambda: [])
+    for state in ("starting", "ok", "degraded", "degraded", "ok", "ok", "stopped"):
+        one.tick([status("front", 1, 1, state, "unplugged" if state == "degraded" else "")])
+    told = [(r.levelname, r.getMessage(), logs.camera_of(r)) for r in caplog.records]
+    assert told == [
+        ("WARNING", "camera front: degraded: unplugged", "front"),
+        ("INFO", "camera front: ok again", "front"),
+    ]
 
 
 def test_a_main_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
