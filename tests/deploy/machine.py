@@ -36,7 +36,10 @@ class Machine:
         """Run a shell command in it; returns what it printed.  Raises MachineError."""
         done = subprocess.run(
             [*self.enter, "/bin/sh", "-c", command],
-            env={"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
+            env={
+                "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "DEBIAN_FRONTEND": "noninteractive",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
