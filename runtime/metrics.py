@@ -43,6 +43,7 @@ class Collector:
         yield from self._engine()
         yield from self._board()
         yield from self._recording()
+        yield from self._comparison()
 
     def _frames(self) -> Iterator[Metric]:
         captured = _counter("frames_captured", "Frames taken from the camera", "camera")
@@ -126,6 +127,21 @@ class Collector:
         dropped = _counter("backlog_dropped", "Frames that came faster than they were packed")
         dropped.add_metric([], state["dropped"])
         yield dropped
+
+    def _comparison(self) -> Iterator[Metric]:
+        live = self._pipeline.live
+        if live is None:
+            return
+        frames = _gauge("compare_frames", "Frames that the figures are of", "camera")
+        skipped = _counter("compare_skipped", "Sampled frames that b did not get", "camera")
+        value = _gauge("compare", "A measure of b less a", "camera", "measure", "bound")
+        for one in live.latest:
+            frames.add_metric([one.camera], one.frames)
+            skipped.add_metric([one.camera], one.skipped)
+            for bound, values in (("value", one.values), ("low", one.low), ("high", one.high)):
+                for measure, number in values.items():
+                    value.add_metric([one.camera, measure, bound], number)
+        yield from (frames, skipped, value)
 
 
 class Exposition:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from npud import Detections, DetectionsMessage, StatusMessage
+from npud import CompareMessage, Detections, DetectionsMessage, StatusMessage
 from npud.errors import BackendUnavailable, ConfigError, PublishError
 from runtime import board_state, bundled, config, health, logs, web
 from runtime.control.client import ask
@@ -111,6 +112,12 @@ def values(family: Metric, *labels: str) -> dict[tuple[str, ...], float]:
 def everything(tmp_path: Path) -> Iterator[dict[str, Metric]]:
     """All families that there are, by the name that has no suffix."""
     pipeline, _ = idle_pipeline()
+    told = CompareMessage(
+        camera="front", session=1, seq=0, published_ns=0, mode="shadow", model_a="a@0",
+        model_b="b@0", frames=200, skipped=3, values={"only_a": 1.5}, low={"only_a": 0.5},
+        high={"only_a": 2.5},
+    )  # fmt: skip
+    pipeline.live = SimpleNamespace(latest=[told])  # type: ignore[assignment]
     backlog = Backlog(config.Record(enabled=True, folder=str(tmp_path / "kept")))
     collector = Collector(pipeline, backlog, board(tmp_path / "sys"))
     yield {family.name: family for family in collector.collect()}

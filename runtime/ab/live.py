@@ -73,6 +73,7 @@ class Live:
     ) -> None:
         self.settings, self.b = settings, b
         self._thresholds, self._calm = thresholds, calm
+        self.latest: list[CompareMessage] = []  # what was published last
         self._sides: dict[str, _Side] = {}
         self._changed = threading.Condition()
         self._job: tuple[Frame, Detections, Timing] | None = None
@@ -136,7 +137,8 @@ class Live:
         if time.monotonic() - self._said < MESSAGE_S:
             return []
         self._said = time.monotonic()
-        return self.figures(session, model_a)
+        self.latest = self.figures(session, model_a)
+        return self.latest
 
     def figures(self, session: int, model_a: str) -> list[CompareMessage]:
         """What has been shown so far, of every camera."""
