@@ -36,7 +36,7 @@ PYTHONS ?= 3.10 3.11
 deb: build
 	@$(BIN)/python -m tools.make_deb $(ARCH) --pythons $(PYTHONS)
 
-# The package in a clean Debian under its own systemd, in namespaces (root; 10 min, 1 GB).
+# The package in a clean Debian under its own systemd, in namespaces (root; 15 min, 1 GB).
 test-deb: build
 	@$(BIN)/python -m tests.deploy
 
