@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 
 from npud.errors import SourceError
@@ -52,64 +53,105 @@ def run(
     """
     _raise_limit()
     stop, hangup = threading.Event(), threading.Event()
-    notifier = Notifier()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals(stop, hangup if reread else None))
-        files = read_model(settings.model)
-        cameras = settings.camera or DEFAULT_CAMERAS
-        # before the model: a second npud fails at once
-        publisher = Silence() if silent else Publisher(settings.publish)
-        stack.callback(publisher.close)
-        web = WebServer(settings.metrics) if settings.metrics.listen and not silent else None
-        if web:
-            stack.callback(web.close)
-        engine = open_engine(files, settings.model, settings.backend)
-        stack.callback(engine.close)
-        backlog = Backlog(settings.record) if settings.record.enabled and not recorder else None
-        if backlog:
-            stack.callback(backlog.close)
-        pipeline = Pipeline(
-            cameras,
-            engine,
-            publisher,
-            settings.publish,
-            every_frame=every_frame,
-            recorder=backlog.recorder if backlog else recorder,
-        )
-        stack.callback(lambda: pipeline.engine.close())
-        manager = ServiceManager(notifier, [n for n, c in cameras.items() if c.required])
-        reloader = Reloader(pipeline, settings, reread or (lambda: settings), manager.reloading)
-        health = Health(pipeline.required)
-        if web:
-            web.start({**metrics_page(pipeline, backlog), **health_pages(health)})
-            log.info("metrics: %s/metrics", web.url)
-        pipeline.open(stop)
-        stack.callback(lambda: comparing.end(pipeline))
-        stack.callback(pipeline.stop)
+        outlets = _bind(settings, silent, stack)
+        parts = _assemble(settings, outlets, every_frame, recorder, reread, stack)
+        parts.pipeline.open(stop)
+        stack.callback(lambda: comparing.end(parts.pipeline))
+        stack.callback(parts.pipeline.stop)
         if not recorder:
-            comparing.begin(pipeline, settings)
-        pipeline.start()
+            comparing.begin(parts.pipeline, settings)
+        parts.pipeline.start()
         if not silent:
-            daemon = Daemon(pipeline, reloader, settings.publish.endpoint, backlog)
-            _listen(settings, daemon, stack)
-            log.info("publishing %s on %s", ", ".join(cameras), settings.publish.endpoint)
-        stack.callback(manager.stopping)
-        for _ in _seconds(pipeline, stop, recorder):
-            statuses = pipeline.publish_status()
-            manager.tell(statuses)
-            health.tick(statuses)
-            logs.tell_counted()
-            if backlog:
-                backlog.watch(statuses)
-            reloader.watch()
+            _listen(settings, parts, stack)
+        stack.callback(parts.manager.stopping)
+        for _ in _seconds(parts.pipeline, stop, recorder):
+            parts.tick()
             if hangup.is_set():
                 hangup.clear()
-                threading.Thread(target=reloader.attempt, daemon=True).start()
+                threading.Thread(target=parts.reloader.attempt, daemon=True).start()
     logs.tell_counted(everything=True)
+    _conclude(parts.pipeline, stop.is_set() or every_frame or recorder is not None)
+
+
+@dataclass
+class _Outlets:
+    """What is bound before the model is loaded, so that a second npud fails at once."""
+
+    publisher: Publisher | Silence
+    web: WebServer | None
+
+
+@dataclass
+class _Parts:
+    """A daemon, put together."""
+
+    pipeline: Pipeline
+    reloader: Reloader
+    manager: ServiceManager
+    health: Health
+    backlog: Backlog | None
+
+    def tick(self) -> None:
+        """What is to be done once a second."""
+        statuses = self.pipeline.publish_status()
+        self.manager.tell(statuses)
+        self.health.tick(statuses)
+        logs.tell_counted()
+        if self.backlog:
+            self.backlog.watch(statuses)
+        self.reloader.watch()
+
+
+def _bind(settings: Config, silent: bool, stack: contextlib.ExitStack) -> _Outlets:
+    publisher = Silence() if silent else Publisher(settings.publish)
+    stack.callback(publisher.close)
+    web = WebServer(settings.metrics) if settings.metrics.listen and not silent else None
+    if web:
+        stack.callback(web.close)
+    return _Outlets(publisher, web)
+
+
+def _assemble(
+    settings: Config,
+    outlets: _Outlets,
+    every_frame: bool,
+    recorder: Recorder | None,
+    reread: Callable[[], Config] | None,
+    stack: contextlib.ExitStack,
+) -> _Parts:
+    """Load the model, and connect all parts; `stack` closes them."""
+    engine = open_engine(read_model(settings.model), settings.model, settings.backend)
+    stack.callback(engine.close)
+    backlog = Backlog(settings.record) if settings.record.enabled and not recorder else None
+    if backlog:
+        stack.callback(backlog.close)
+    cameras = settings.camera or DEFAULT_CAMERAS
+    pipeline = Pipeline(
+        cameras,
+        engine,
+        outlets.publisher,
+        settings.publish,
+        every_frame=every_frame,
+        recorder=backlog.recorder if backlog else recorder,
+    )
+    stack.callback(lambda: pipeline.engine.close())  # a reload may have exchanged it
+    manager = ServiceManager(Notifier(), [n for n, c in cameras.items() if c.required])
+    reloader = Reloader(pipeline, settings, reread or (lambda: settings), manager.reloading)
+    health = Health(pipeline.required)
+    if outlets.web:
+        outlets.web.start({**metrics_page(pipeline, backlog), **health_pages(health)})
+        log.info("metrics: %s/metrics", outlets.web.url)
+    return _Parts(pipeline, reloader, manager, health, backlog)
+
+
+def _conclude(pipeline: Pipeline, expected: bool) -> None:
+    """Say how it ended; raises what made it end, unless that was expected."""
     if pipeline.failure:
         raise pipeline.failure
     log.info("stopped after %d messages", pipeline.published())
-    if not (stop.is_set() or every_frame or recorder):
+    if not expected:
         ends = [f"camera.{name}.url: {why}" for name, why in pipeline.ended().items()]
         raise SourceError("; ".join(ends) + " (camera.NAME.loop = true or --loop starts it again)")
 
@@ -122,12 +164,15 @@ def _raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _listen(settings: Config, daemon: Daemon, stack: contextlib.ExitStack) -> None:
-    """Serve the control socket, where there is to be one."""
+def _listen(settings: Config, parts: _Parts, stack: contextlib.ExitStack) -> None:
+    """Serve the control socket, where there is to be one, and say where all is published."""
     path = socket_path(settings.control, settings.publish.endpoint)
     if path:
+        daemon = Daemon(parts.pipeline, parts.reloader, settings.publish.endpoint, parts.backlog)
         server = ControlServer(path, settings.control, daemon.commands())
         stack.callback(server.close)
+    cameras = ", ".join(settings.camera or DEFAULT_CAMERAS)
+    log.info("publishing %s on %s", cameras, settings.publish.endpoint)
 
 
 def _seconds(

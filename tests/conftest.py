@@ -60,7 +60,7 @@ class Daemon:
     def log(self) -> str:
         return self._log.read_text()
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 10) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
