@@ -104,7 +104,7 @@ def test_strangers_garbage_and_connects_cost_nobody_a_message(
         f'{CAMERA}[publish]\nendpoint = "{endpoint}"\nkey = "{keys}/server.key_secret"\n'
         f'clients = "{keys}/clients"\n[control]\nsocket = "{control}"\n'
     )
-    started = daemon("--config", str(config))
+    started = daemon("--config", str(config), wrapper=("prlimit", "--nofile=64:4096"))
     server = keys / "server.key"
     wrong = {"server_key": server, "key": keys / "others/stranger.key_secret"}
     attentive = Attentive(endpoint, server_key=server, key=keys / "one.key_secret")
@@ -119,6 +119,8 @@ def test_strangers_garbage_and_connects_cost_nobody_a_message(
         attentive.hears_more()
     assert not heard
     assert ask(control, "status", 60)["pid"] == started.process.pid
+    limits = Path(f"/proc/{started.process.pid}/limits").read_text()
+    assert "Max open files            4096" in limits  # as many as it may have
     attentive.close()
     assert started.stop() == 0
     assert "Traceback" not in started.log

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,9 @@ from runtime import bundled, config
 from runtime.contexts import open_engine
 from runtime.detector import read_model
 from runtime.engine import Engine
+from runtime.frame import Frame
 from runtime.pipeline import Pipeline
+from runtime.workers.ring import Ring
 from tests.conftest import Daemon
 from tests.golden.samples import broken, with_golden
 from tests.test_daemon import receive
@@ -86,6 +91,68 @@ def test_no_frame_is_lost_when_the_model_is_exchanged(
         models = [m.model.partition("@")[0] for m in seen]
         assert models == sorted(models)  # one, …, one, two, …, two
         assert set(models) == {"one", "two"}
+
+
+def test_a_camera_that_comes_back_counts_on_and_every_frame_is_accounted_for(
+    tmp_path: Path,
+) -> None:
+    url = "synthetic:street?seed=3&size=320x240&fps=60"
+    one, both = ({n: config.Camera(url=url) for n in names} for names in ("a", "ab"))
+    heard, work = Heard(), engine(copy_of_model(tmp_path, "one"), "thread")
+    pipeline = Pipeline(both, work, heard, config.Publish())
+    pipeline.open(threading.Event())
+    pipeline.start()
+
+    def until_more_of_b() -> None:
+        begin = len([m for m in heard.detections() if m.camera == "b"])
+        while len([m for m in heard.detections() if m.camera == "b"]) < begin + 5:
+            time.sleep(0.01)
+
+    try:
+        for _ in range(2):
+            until_more_of_b()
+            pipeline.set_cameras(one)
+            pipeline.set_cameras(both)
+        until_more_of_b()
+    finally:
+        pipeline.stop(30)
+        work.close()
+    assert pipeline.failure is None
+    for camera in both:
+        seen = [m for m in heard.detections() if m.camera == camera]
+        assert [m.seq for m in seen] == list(range(len(seen)))
+        assert all(b.frame > a.frame for a, b in pairwise(seen))
+        (*_, last) = (
+            m for m in heard.messages if isinstance(m, StatusMessage) and m.camera == camera
+        )
+        assert (last.state, last.published) == ("stopped", len(seen))
+        assert last.captured == last.published + last.dropped
+
+
+def memfds() -> int:
+    fds = Path("/proc/self/fd").iterdir()
+    return sum("memfd" in os.readlink(fd) for fd in fds if fd.is_symlink())
+
+
+def test_an_engine_that_is_closed_leaves_no_memory_of_its_workers(tmp_path: Path) -> None:
+    path = copy_of_model(tmp_path, "one")
+    gc.collect()  # what other tests have left
+    before = memfds()
+    for _ in range(2):
+        work = engine(path, "process")
+        ring = Ring(64 * 64 * 3, 1)
+        slot = ring.acquire()
+        assert slot is not None
+        frame = Frame(slot.view((64, 64, 3)), "a", slot=slot)
+        for detector in work.detectors:
+            assert detector.ready(30)
+            assert len(detector.observe(frame).outputs) > 0
+        work.close()
+        frame.release()
+        ring.close()
+        del frame, slot, ring
+        gc.collect()
+    assert memfds() == before
 
 
 class Running:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +47,35 @@ def test_a_slot_is_free_when_its_last_holder_lets_go() -> None:
     with pytest.raises(ValueError, match="is not held"):
         Ring(1000, 1).count(0, -1)
     ring.close()
+
+
+def test_a_ring_that_is_closed_can_be_shared_until_its_frames_are_done() -> None:
+    ring = Ring(1000, 2)
+    slot = ring.acquire()
+    assert slot is not None
+    ring.close()
+    assert "memfd" in os.readlink(f"/proc/self/fd/{ring.fd}")  # for the worker that gets it next
+    assert ring.acquire() is None
+    slot.release()
+    assert ring.fd == -1
+    ring.close()
+
+
+def test_a_process_ends_whose_channel_was_closed_before_it_looked() -> None:
+    ours, end = Channel.pair()
+    code = (
+        "import socket, sys, time\n"
+        "from runtime.workers.channel import Channel\n"
+        "sys.stdin.readline()\n"
+        f"Channel(socket.socket(fileno={end.fileno()})).end_with()\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, pass_fds=[end.fileno()], stdin=subprocess.PIPE) as process:
+        end.close()
+        ours.close()
+        process.communicate(b"\n", 50)
+    assert process.returncode == -signal.SIGIO
 
 
 def test_a_ring_can_be_mapped_again_and_has_no_name() -> None:
@@ -242,6 +273,22 @@ def test_a_hanging_worker_does_not_keep_the_daemon_from_ending(
     begin = time.monotonic()
     assert one.daemon.stop() == 0
     assert time.monotonic() - begin < 10  # a hang would be an hour
+
+
+def test_a_worker_that_never_loads_does_not_keep_the_daemon_from_ending(
+    faulty: Callable[..., Faulty],
+) -> None:
+    one = faulty()
+    (before,) = one.workers()
+    testing.inject(one.order, "load-hang")
+    os.kill(before, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while one.order.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (loading,) = one.workers()
+    assert one.daemon.stop(timeout_s=15) == 0  # its load_deadline_s is 20
+    assert not Path(f"/proc/{loading}").exists()
 
 
 def test_a_model_that_does_not_load_at_all_is_one_line(
