@@ -13,6 +13,7 @@ from runtime.ab import comparing
 from runtime.config import Camera, Config
 from runtime.detector import read_model
 from runtime.engine import Engine
+from runtime.memory import give_back
 from runtime.pipeline import Pipeline
 
 log = logging.getLogger("npud")
@@ -111,6 +112,8 @@ class Reloader:
             comparing.begin(self._pipeline, new)
             changed += ["compare"] if new.compare != old.compare else []
         self._settings = new
+        if changed:
+            give_back()  # what the old model and cameras had
         model = self._pipeline.engine.files.name
         log.info("reloaded: %s; model %s", ", ".join(changed) or "nothing has changed", model)
         return {"model": model, "changed": changed}

@@ -35,6 +35,7 @@ LONG_MINUTES = 10  # from here on: rare faults, 10,000 connects, 20 kills
 FLOODS = {True: (10_000, 2_000), False: (500, 500)}  # connects: first time, later
 QUIET_S = 10.0
 ENDS_S = 60.0
+IN_WORK = 4  # lanes
 
 
 def main() -> int:
@@ -176,7 +177,10 @@ def _end(run: Run, scene: Scene) -> None:
 
 
 def _account(run: Run, name: str, camera: dict, status: dict) -> None:  # type: ignore[type-arg]
-    """Captured = published + dropped, as the last status of each camera says."""
+    """Captured = published + dropped, as the last status of each camera says.
+
+    But for frames that were in work when that was said: npud waits for them for a second.
+    """
     rest = camera["captured"] - camera["published"] - camera["dropped"]
     row = {key: camera[key] for key in ("captured", "published", "dropped", "received")}
     run.cameras.append({"camera": name, "rest": rest, **row})

@@ -167,7 +167,7 @@ def _change(scene: Scene) -> None:
         rig.cameras["extra"] = {"url": "synthetic:street?seed=9&size=320x240&fps=10"}
     elif what == "camera":
         seed = chance.randint(1, 99)
-        rig.cameras["street"] = {"url": f"synthetic:street?seed={seed}&size=640x480&fps=30"}
+        rig.cameras["street"] = {"url": f"synthetic:street?seed={seed}&size=320x240&fps=30"}
     rig.write()
 
 

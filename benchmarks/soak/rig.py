@@ -106,7 +106,7 @@ class Rig:
 
     def add_cameras(self, http: HttpCamera) -> None:
         """The four of the soak."""
-        street = {"url": "synthetic:street?seed=3&size=640x480&fps=30"}
+        street = {"url": "synthetic:street?seed=3&size=320x240&fps=30"}
         video = {"url": str(self.files.video), "loop": True}
         images = {"url": str(self.files.images), "loop": True, "fps": 25.0}
         door = {"url": http.url, "reconnect_max_s": 2.0}
