@@ -13,6 +13,17 @@ from typing import Any
 
 from benchmarks.soak.resources import Sample, compared, quarter
 
+INTRODUCTION = (
+    "`npud run` with two worker processes at full speed (two cores cannot serve all frames), four",
+    "cameras (generated, looped video, HTTP MJPEG, pictures of eleven sizes), TCP with keys",
+    "(CURVE), pictures published, the last seconds kept; subscribers in processes of their own:",
+    "one that misses nothing, one that is stopped at times, one with a wrong key and one without,",
+    "one that comes and goes all the time. Every kind of fault comes once before any comes again,",
+    "in a random order; the next one when the last one is recovered from. A fault not recovered",
+    "from within three minutes, a lost message, a frame that is not accounted for, growth or a",
+    "remainder is a failure.",
+)
+
 
 @dataclass
 class Happened:
@@ -45,6 +56,8 @@ def markdown(run: Run) -> str:
     verdict = "passed" if not run.failures else "FAILED"
     lines = [
         "# Soak",
+        "",
+        *INTRODUCTION,
         "",
         f"`{run.command}` on {time.strftime('%Y-%m-%d')}, commit {run.commit}, {_machine()}:",
         f"**{verdict}**. {len(run.happened)} faults in {run.minutes:.1f} minutes, seed {run.seed}.",
