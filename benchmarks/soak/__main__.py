@@ -5,7 +5,7 @@
 `npud run` with two worker processes, four cameras (generated, video, HTTP, pictures), TCP with keys
 and pictures, the last seconds kept; subscribers in processes of their own: one that misses nothing,
 one that is stopped at times, one with a wrong key and one without, one that comes and goes.  Faults
-(benchmarks/soak/events.py) come one after another in a random order, every kind once before any
+(benchmarks/soak/events/) come one after another in a random order, every kind once before any
 comes again; the next one when the last one is recovered from.  Then SIGTERM, and daemons killed
 (SIGKILL) at random moments.  Exit code 1 where anything failed: a fault not recovered from, a lost
 message, a frame that is not accounted for, growth, a remainder.
