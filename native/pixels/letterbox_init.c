@@ -20,6 +20,14 @@ static int is_possible(const npud_form *f)
            !(nv12 && (f->width % 2 || f->height % 2 || f->element != NPUD_BYTES));
 }
 
+static int is_finite(const npud_form *f)
+{
+    for (int k = 0; k < 12; k++)
+        if (!isfinite(f->matrix[k / 4][k % 4]))
+            return 0;
+    return 1;
+}
+
 /* ---- numbers ---- */
 
 static int16_t fixed(double x, double one)
@@ -178,7 +186,7 @@ int npud_letterbox_init(npud_letterbox *box, const npud_form *form,
 {
     static const size_t sizes[NPUD_ELEMENTS] = {1, 4, 1, 2};
     *box = (npud_letterbox){.form = *form, .kernels = kernels};
-    if (!is_possible(form))
+    if (!is_possible(form) || !is_finite(form))
         return -2;
     box->itemsize = sizes[form->element];
     size_t area = form->source_width * form->source_height, cells = form->width * form->height;

@@ -100,7 +100,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     if (failed == -1)
         PyErr_NoMemory();
     else if (failed)
-        PyErr_SetString(PyExc_ValueError, "expected sizes that fit into each other, even for NV12");
+        PyErr_SetString(PyExc_ValueError, "expected sizes that fit into each other, even for NV12, and a finite matrix");
     if (!failed)
         return (PyObject *)self;
     Py_DECREF(self);

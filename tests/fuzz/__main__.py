@@ -1,7 +1,7 @@
 """Fuzz the post-processing: python -m tests.fuzz [ENTRY…] [--seconds N].
 
-decoder, nms, sigmoid   the C extension built into libFuzzer with ASan and UBSan, started from
-                        corpus/; what it learns is kept in a cache folder, `--minimize` brings
+decoder, nms, sigmoid,  the C extensions built into libFuzzer with ASan and UBSan, started from
+pixels                  corpus/; what it learns is kept in a cache folder, `--minimize` brings
                         small inputs that cover as much back into corpus/; finds go to out/
 recognise               Python; guided by atheris where that is installed
 
@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).parent / "corpus"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npud-fuzz"
-NATIVE = ("decoder", "nms", "sigmoid")
+NATIVE = ("decoder", "nms", "sigmoid", "pixels")
 ENTRIES = (*NATIVE, "recognise")
 KEPT_FILES, KEPT_SIZE = 32, 256
 FLAGS = ["-std=c11", "-O1", "-g", "-fno-omit-frame-pointer", "-ffp-contract=off", "-w"]

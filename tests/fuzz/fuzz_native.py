@@ -1,4 +1,4 @@
-"""What libFuzzer calls: the entry points of the C extension, with hostile arguments and tensors.
+"""What libFuzzer calls: the entry points of the C extensions, with hostile arguments and tensors.
 
 Everything may be refused with ValueError, TypeError, OverflowError, MemoryError or BufferError;
 anything else, a report of ASan or UBSan, or a detection that cannot be, ends the run.
@@ -19,8 +19,10 @@ try:
     import postprocess
 
     postprocess._native = _native
+    import _pixels
 except ImportError:
     from postprocess import _native
+    from runtime import _pixels
 
 from tests.fuzz.plans import Seed, mutated, seeds
 
@@ -160,3 +162,52 @@ def sigmoid(data: bytes) -> None:
     zero_point = int.from_bytes(header[6:8], "little", signed=True) * (65537 if scale < 0 else 1)
     with contextlib.suppress(*REFUSED):
         _native.sigmoid_table("ebBhfi?"[header[3] % 7], scale, zero_point, table)
+
+
+def pixels(data: bytes) -> None:
+    """Plan(…) of small or hostile sizes, and run() on memory that ends where the pixels do."""
+    header, rest = data[:32].ljust(32, b"\0"), data[32:]
+    source, layout, element = (header[i] % 4 - (header[i] == 255) for i in range(3))
+    source_size = _size(header[4:8])
+    size, inner = _size(header[8:12]), _size(header[12:16])
+    if header[16] & 1:  # what fits: most of the others are refused
+        inner = min(inner[0], size[0]), min(inner[1], size[1])
+    corner = header[17] % 64 - (header[16] >> 7), header[18] % 64
+    if header[16] & 2:
+        corner = (
+            corner[0] % max(1, size[0] - inner[0] + 1),
+            corner[1] % max(1, size[1] - inner[1] + 1),
+        )
+    try:
+        plan = _pixels.Plan(
+            source=source,
+            layout=layout,
+            element=element,
+            rgb=bool(header[3] & 1),
+            source_size=source_size,
+            size=size,
+            inner=inner,
+            corner=corner,
+            pad=np.frombuffer(header[19:22], np.uint8),
+            matrix=filled((3, 4), np.dtype(np.float64), rest, header[22]),
+            floats=filled((2, 3), np.dtype(np.float32), rest, header[23]),
+            table=filled((3, 256), np.dtype(np.uint16), rest, 1),
+            kernels=("auto", *_pixels.variants(), "none")[header[24] % 4],
+        )
+    except REFUSED:
+        return
+    height, width = source_size
+    shape = {0: (height, width, 3), 1: (height * 3 // 2, width), 2: (height, width, 2)}[source]
+    frame = filled(shape, np.dtype(np.uint8), rest, 1)
+    dtype = np.dtype((np.uint8, np.float32, np.uint8, np.uint16)[element])
+    rows, columns = size
+    target = np.empty(rows * columns * 3 // (2 if layout == 2 else 1) - (header[25] == 1), dtype)
+    with contextlib.suppress(*REFUSED):
+        plan.run(frame, target)
+
+
+def _size(four: bytes) -> tuple[int, int]:
+    """(height, width): small ones, now and then one that is none or overflows."""
+    if four[0] == 255:
+        return (0, -1, 1 << 31, 1 << 62)[four[1] % 4], 1 + four[2]
+    return 1 + four[0] % 80, 1 + four[2] % 80

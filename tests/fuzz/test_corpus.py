@@ -10,7 +10,7 @@ from tests.fuzz import fuzz_native, fuzz_recognise
 CORPUS = Path(__file__).parent / "corpus"
 
 
-@pytest.mark.parametrize("entry", ["decoder", "nms", "sigmoid"])
+@pytest.mark.parametrize("entry", ["decoder", "nms", "sigmoid", "pixels"])
 def test_corpus_of_the_extension(entry):
     files = sorted((CORPUS / entry).iterdir())
     assert files
@@ -18,7 +18,7 @@ def test_corpus_of_the_extension(entry):
         getattr(fuzz_native, entry)(file.read_bytes())
 
 
-@pytest.mark.parametrize("entry", ["decoder", "nms", "sigmoid"])
+@pytest.mark.parametrize("entry", ["decoder", "nms", "sigmoid", "pixels"])
 def test_random_arguments_of_the_extension(entry):
     rng = random.Random(1)
     for _ in range(200):
