@@ -55,7 +55,9 @@ def copy_of_model(folder: Path, stem: str) -> Path:
 def engine(path: Path, isolation: str) -> Engine:
     model = config.Model(path=str(path))
     return open_engine(
-        read_model(model), model, config.Backend(isolation=isolation, contexts=2, threads=1)
+        read_model(model),
+        model,
+        config.Backend(isolation=isolation, contexts=2, threads=1, deadline_ms=60_000),
     )  # type: ignore[arg-type]
 
 

@@ -95,6 +95,7 @@ def test_what_is_published_is_what_detect_finds(
         f"""
         [backend]
         isolation = "process"
+        deadline_ms = 60000
         contexts = 2
         [camera.cam]
         url = "{video}"

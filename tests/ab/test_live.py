@@ -33,7 +33,7 @@ def settings(path: Path, isolation: str = "thread", **compare: object) -> config
     return config.parse(
         {
             "model": {"path": str(path)},
-            "backend": {"isolation": isolation, "threads": 1},
+            "backend": {"isolation": isolation, "threads": 1, "deadline_ms": 60_000},
             "camera": {
                 "cam": {"url": f"synthetic:street?seed=3&size=320x240&frames={FRAMES}&fps=20"}
             },
