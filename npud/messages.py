@@ -224,6 +224,20 @@ class FrameMessage:
     height: int
     jpeg: bytes = field(repr=False)
 
+    @classmethod
+    def of(cls, message: DetectionsMessage, jpeg: bytes) -> FrameMessage:
+        """The picture that belongs to a detections message."""
+        return cls(
+            camera=message.camera,
+            session=message.session,
+            seq=message.seq,
+            frame=message.frame,
+            captured_ns=message.captured_ns,
+            width=message.width,
+            height=message.height,
+            jpeg=jpeg,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON; the JPEG as base64 text."""
         jpeg = base64.b64encode(self.jpeg).decode()

@@ -123,15 +123,4 @@ class Outlet:
         )
         if not ok:
             raise InferenceError(f"camera {frame.camera}: OpenCV cannot encode a JPEG")
-        self._sender.send(
-            FrameMessage(
-                camera=message.camera,
-                session=message.session,
-                seq=message.seq,
-                frame=message.frame,
-                captured_ns=message.captured_ns,
-                width=message.width,
-                height=message.height,
-                jpeg=np.asarray(jpeg).tobytes(),
-            )
-        )
+        self._sender.send(FrameMessage.of(message, np.asarray(jpeg).tobytes()))

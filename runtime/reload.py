@@ -124,4 +124,4 @@ class Reloader:
         same = (files.name, files.manifest_digest) == (old.name, old.manifest_digest)
         if same and (new.model, new.backend) == (self._settings.model, self._settings.backend):
             return None
-        return comparing.open_sound(new)
+        return comparing.open_sound(files, new)

@@ -15,16 +15,15 @@ from npud.errors import ControlError, ModelError
 from runtime.ab.live import Live
 from runtime.config import Config, variant_b
 from runtime.contexts import open_engine
-from runtime.detector import read_model
+from runtime.detector import ModelFiles, read_model
 from runtime.engine import Engine
 from runtime.pipeline import Pipeline
 
 log = logging.getLogger("npud")
 
 
-def open_sound(settings: Config) -> Engine:
+def open_sound(files: ModelFiles, settings: Config) -> Engine:
     """Load a model that finds what its golden sample shows; raises ModelError otherwise."""
-    files = read_model(settings.model)
     engine = open_engine(files, settings.model, settings.backend)
     if doubt := engine.doubt():
         engine.close()

@@ -124,18 +124,8 @@ class _Paced:
         self._tell(message)
         self._publisher.send(message)
         if one.recorded.picture and one.recorded.picture[0] == "foxglove.CompressedImage":
-            self._publisher.send(
-                FrameMessage(
-                    camera=message.camera,
-                    session=message.session,
-                    seq=message.seq,
-                    frame=message.frame,
-                    captured_ns=message.captured_ns,
-                    width=message.width,
-                    height=message.height,
-                    jpeg=pictures.jpeg_of(one.recorded.picture[1]),
-                )
-            )
+            jpeg = pictures.jpeg_of(one.recorded.picture[1])
+            self._publisher.send(FrameMessage.of(message, jpeg))
 
     def end(self) -> None:
         """Say that no more comes."""
