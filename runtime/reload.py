@@ -65,10 +65,10 @@ class Reloader:
 
     def watch(self) -> None:
         """Promote b by itself, where the configuration says so and the figures allow it."""
-        wanted = self._settings.compare.promote_after and self._pipeline.live
-        if not wanted or self._busy.locked():
+        live = self._pipeline.live
+        if live is None or self._busy.locked():
             return
-        if comparing.deserves(self._settings, comparing.figures(self._pipeline)):
+        if comparing.deserves(self._settings, live.latest):
             threading.Thread(target=self.attempt, args=(self.promote,), daemon=True).start()
 
     @contextmanager

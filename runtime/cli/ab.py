@@ -21,7 +21,7 @@ from runtime.ab.bootstrap import Interval
 from runtime.ab.offline import Labelled, Outcome, labelled, matching_pictures, run
 from runtime.ab.report import distribution_rows, figures_rows, report
 from runtime.ab.variants import Item, ModelVariant, RecordedVariant, Variant
-from runtime.accuracy.dataset import class_map, open_dataset
+from runtime.accuracy.dataset import Dataset, class_map, open_dataset
 from runtime.accuracy.metrics import pycocotools
 from runtime.accuracy.report import write_html
 from runtime.cli._ab_live import follow
@@ -88,9 +88,11 @@ def command(
     if live:
         follow(endpoint, as_json)
         return
+    dataset = None
     if labels:
         pycocotools()  # what is missing is told now, not at the end
-        images = images or str(open_dataset(labels).pictures[0].path.parent)
+        dataset = open_dataset(labels)
+        images = images or str(dataset.pictures[0].path.parent)
     sources = [s for s in (images, video, recording) if s]
     if len(sources) != 1:
         raise click.UsageError("expected one of --images, --video, --recording and --labels")
@@ -104,11 +106,11 @@ def command(
             stack.callback(sides[-1].close)
         items, block, total = _items(images, video, recording, limit, models=bool(a))
         with progress("comparing", total or 0) as advance:
-            outcome = run(sides[0], sides[1], _labelled_only(items, labels), block, advance)
+            outcome = run(sides[0], sides[1], _labelled_only(items, dataset), block, advance)
     if not len(outcome.summary):
         raise ConfigError("expected at least one frame, got none")
     intervals = outcome.summary.intervals()
-    figures = _figures(outcome, labels, sides)
+    figures = _figures(outcome, dataset, sides)
     if html:
         write_html(html, report(sides[0], sides[1], str(sources[0]), outcome, intervals, figures))
     _show(as_json, sides, outcome, intervals, figures)
@@ -146,17 +148,16 @@ def _items(
     return variants.recording(recording, limit, with_pictures=models), 25, limit
 
 
-def _labelled_only(items: Iterable[Item], labels: Path | None) -> Iterable[Item]:
-    if labels is None:
+def _labelled_only(items: Iterable[Item], dataset: Dataset | None) -> Iterable[Item]:
+    if dataset is None:
         return items
-    known = {picture.path for picture in open_dataset(labels).pictures}
+    known = {picture.path for picture in dataset.pictures}
     return (item for item in items if Path(item.frame.name) in known)
 
 
-def _figures(outcome: Outcome, labels: Path | None, sides: list[Variant]) -> Labelled | None:
-    if labels is None:
+def _figures(outcome: Outcome, dataset: Dataset | None, sides: list[Variant]) -> Labelled | None:
+    if dataset is None:
         return None
-    dataset = open_dataset(labels)
     pictures = matching_pictures(dataset.pictures, outcome.names)
     classes = class_map(dataset, sides[0].labels, len(sides[0].labels) or 1, ())
     thresholds = (sides[0].threshold, sides[1].threshold)
