@@ -107,12 +107,12 @@ class Capture:
     def _arrived(self, source: Source, taken: Frame) -> None:
         if self._failures and time.monotonic() - self._opened_at > STEADY_S:
             self._failures = 0
-        if source.live and self._settings.frozen_s:
+        if self._every_frame or self._wanted():
+            self._post(taken)
+        if source.live and self._settings.frozen_s:  # the frame is on its way meanwhile
             still_s = self._still.seconds(taken.pixels)
             frozen = still_s >= self._settings.frozen_s
             self.stats.frozen(f"picture frozen for {still_s:.0f} s" if frozen else "")
-        if self._every_frame or self._wanted():
-            self._post(taken)
 
     def _wanted(self) -> bool:
         """Tell whether the frame that comes now is within the camera's maximum rate."""

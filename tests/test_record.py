@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -40,7 +41,8 @@ from runtime.recording.recorder import Recorder
 from runtime.recording.replay import replay
 from runtime.recording.setup import Setup
 from runtime.scenes import Street
-from runtime.workers import remote
+from runtime.workers.channel import Channel
+from runtime.workers.messages import Answer
 from runtime.workers.outputs import Outputs, arrays, size_of
 from tests.conftest import ROOT
 
@@ -487,10 +489,17 @@ def test_a_worker_that_tells_nonsense_of_the_letterbox_is_found_out(change: dict
         "width_px": 640,
         "height_px": 480,
     }
-    empty = {"boxes": b"", "scores": b"", "class_ids": b"", "timing": [1, 2, 3, 4]}
-    assert remote._read({**empty, "fit": fit})[0].letterbox().pad_y == 40
+    ours, end = Channel.pair()
+    theirs, decode = Channel(end), msgspec.msgpack.Decoder(Answer).decode
+    for told in (fit, fit | change):
+        theirs.send(["answer", 7, told, b"", b"", b"", [1, 2, 3, 4, 5], 0])
+    received = ours.receive(1, decode)
+    assert received is not None
+    assert received[0].fit.letterbox().pad_y == 40
     with pytest.raises(ValueError, match=next(iter(change))):
-        remote._read({**empty, "fit": fit | change})
+        ours.receive(1, decode)
+    ours.close()
+    theirs.close()
 
 
 def test_replay_publishes_labels_in_the_recorded_pace(recording: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -33,7 +32,8 @@ class Fit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @classmethod
     def of(cls, box: Letterbox) -> Fit:
         """A letterbox in plain types."""
-        return cls(**asdict(box))
+        scales = float(box.scale_x), float(box.scale_y)
+        return cls(*scales, box.pad_x, box.pad_y, box.width_px, box.height_px)
 
     def letterbox(self) -> Letterbox:
         """The letterbox."""

@@ -7,17 +7,21 @@ checked like any input from outside.
 
 from __future__ import annotations
 
+import array
 import fcntl
 import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgspec
 
 MAX_BYTES = 1 << 20
-MAX_FDS = 4
+FDS_BYTES = socket.CMSG_LEN(4 * array.array("i").itemsize)  # room for four
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
 
 
 class Closed(Exception):  # noqa: N818 - like StopIteration: an end, not a mistake
@@ -29,6 +33,9 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+        self._buffer = memoryview(bytearray(MAX_BYTES))  # untouched pages take no memory
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             end.setsockopt(socket.SOL_SOCKET, option, 2 * MAX_BYTES)
 
@@ -40,30 +47,34 @@ class Channel:
 
     def send(self, message: Any, fds: tuple[int, ...] = ()) -> None:
         """Send one message; raises Closed where nobody is left to read it."""
-        payload = msgpack.packb(message)
+        payload = _encode(message)
         try:
-            socket.send_fds(self.socket, [payload], list(fds))
+            if fds:
+                socket.send_fds(self.socket, [payload], list(fds))
+            else:
+                self.socket.send(payload)
         except OSError as error:
             raise Closed(str(error)) from None
 
-    def receive(self, timeout_s: float | None = None) -> tuple[Any, list[int]] | None:
+    def receive(
+        self, timeout_s: float | None = None, decode: Callable[[memoryview], Any] = _decode
+    ) -> tuple[Any, list[int]] | None:
         """(message, descriptors); None after the timeout.  Raises Closed at the end.
 
-        Raises ValueError for what is no message.
+        decode: of a msgspec.msgpack.Decoder that knows what is expected.  Raises ValueError for
+        what is no such message.
         """
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        if not poll.poll(None if timeout_s is None else max(0, round(timeout_s * 1000))):
+        if not self._poll.poll(None if timeout_s is None else max(0, round(timeout_s * 1000))):
             return None
         try:
-            payload, fds, _, _ = socket.recv_fds(self.socket, MAX_BYTES, MAX_FDS)
+            size, beside, _, _ = self.socket.recvmsg_into([self._buffer], FDS_BYTES)
         except OSError as error:
             raise Closed(str(error)) from None
-        if not payload:
+        if not size:
             raise Closed("end of file")
         try:
-            return msgpack.unpackb(payload), fds
-        except Exception as error:  # msgpack raises a dozen kinds
+            return decode(self._buffer[:size]), _descriptors(beside)
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise ValueError(f"expected a msgpack message, got: {error}") from None
 
     def end_with(self) -> None:
@@ -80,3 +91,12 @@ class Channel:
     def close(self) -> None:
         """Close this end; the other sees the end of file."""
         self.socket.close()
+
+
+def _descriptors(beside: list[tuple[int, int, bytes]]) -> list[int]:
+    """Those that came beside a message, which are the receiver's to close."""
+    found = array.array("i")
+    for level, kind, data in beside:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return found.tolist()

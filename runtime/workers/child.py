@@ -8,6 +8,7 @@ vendor code hangs or holds the GIL: the kernel sends SIGIO, whose default action
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import signal
@@ -15,7 +16,6 @@ import socket
 import sys
 import threading
 import traceback
-from dataclasses import asdict, astuple
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from runtime.frame import Frame
 from runtime.golden import canary
 from runtime.golden.verdict import Outcome
 from runtime.workers.channel import Channel, Closed
+from runtime.workers.messages import Answer, Failure, Request
 from runtime.workers.outputs import arrays, size_of
 from runtime.workers.process import LANES
 from runtime.workers.ring import view
@@ -74,15 +75,17 @@ def _serve(lane: Channel, detector: Detector) -> None:
     """Answer the requests of one channel, in order."""
     rings: dict[str, mmap.mmap] = {}  # by camera
     kept: mmap.mmap | None = None  # where outputs go that somebody wants to see
+    decode = msgspec.msgpack.Decoder(Request).decode
     while True:
         try:
-            received = lane.receive()
+            received = lane.receive(decode=decode)
             if received is None:
                 continue
-            request, fds = received
-            if "bytes" in request:  # the camera's frames lie in another ring now
+            request: Request = received[0]
+            fds = received[1]
+            if request.ring_bytes:  # the camera's frames lie in another ring now
                 fd = fds.pop(0)
-                rings[request["camera"]] = mmap.mmap(fd, request["bytes"], prot=mmap.PROT_READ)
+                rings[request.camera] = mmap.mmap(fd, request.ring_bytes, prot=mmap.PROT_READ)
                 os.close(fd)
             if fds:
                 kept = mmap.mmap(fds[0], size_of(detector.setup.specs))
@@ -94,40 +97,36 @@ def _serve(lane: Channel, detector: Detector) -> None:
 
 def _answer(
     detector: Detector,
-    request: dict[str, Any],
+    request: Request,
     rings: dict[str, mmap.mmap],
     kept: mmap.mmap | None,
-) -> dict[str, Any]:
+) -> Answer | Failure:
     try:
-        pixels = view(rings[request["camera"]], request["offset"], tuple(request["shape"]))
+        pixels = view(rings[request.camera], request.offset, request.shape)
         frame = Frame(
             pixels,
-            format=request["format"],
-            yuv_range=request["yuv_range"],
-            yuv_matrix=request["yuv_matrix"],
+            format=request.format,
+            yuv_range=request.yuv_range,
+            yuv_matrix=request.yuv_matrix,
         )
-        into = arrays(kept, detector.setup.specs) if kept and request.get("observe") else ()
+        into = arrays(kept, detector.setup.specs) if kept and request.observe else ()
         seen = detector.run(frame, into)
     except Exception as error:
         if not isinstance(error, NpudError):
             with contextlib.suppress(OSError):  # a log on a full disk
                 traceback.print_exc()  # a bug, and it happened here: the daemon sees one line
-        return {"id": request["id"], "error": type(error).__name__, "text": str(error)}
-    found, timing = seen.found, seen.timing
-    return {
-        "id": request["id"],
-        "fit": asdict(seen.letterbox),
-        "boxes": found.boxes.tobytes(),
-        "scores": found.scores.tobytes(),
-        "class_ids": found.class_ids.tobytes(),
-        "timing": astuple(timing),
-        "rss_kib": _rss_kib(),
-    }
+        return Failure(request.id, type(error).__name__, str(error))
+    return Answer.of(request.id, seen, rss_kib())
 
 
-def _rss_kib() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * PAGE_KIB
+def rss_kib() -> int:
+    """Resident memory of this process."""
+    return int(os.pread(_statm(), 128, 0).split()[1]) * PAGE_KIB
+
+
+@functools.cache
+def _statm() -> int:
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from runtime.frame import Frame
 from runtime.recording.messages import Fit
 from runtime.recording.setup import Setup
 from runtime.workers.channel import Channel, Closed
+from runtime.workers.messages import Answer, Failure, Request
 from runtime.workers.outputs import Outputs
 from runtime.workers.process import WorkerProcess, error_of, remaining
 from runtime.workers.ring import Ring
@@ -54,6 +54,7 @@ class RemoteDetector:
         self._supervisor, self._lane, self._turn = supervisor, lane, turn
         self._ids = count()
         self._known = _Known()
+        self._decode = msgspec.msgpack.Decoder(Answer | Failure).decode
 
     def ready(self, timeout_s: float) -> bool:
         """Wait until a frame could be given to the worker, and it is this lane's turn."""
@@ -118,27 +119,29 @@ class RemoteDetector:
         self._turn.sent()
         try:
             answer = self._ask(worker, frame, observe)
-            fit, found, timing = _read(answer)
-        except (Closed, ValueError, KeyError, TypeError, OSError) as error:
+            if isinstance(answer, Answer):
+                found, timing = answer.found()
+        except (Closed, ValueError, OSError) as error:
             reason = _reason(worker, error)
             self._supervisor.failed(worker, reason)
             raise InferenceError(reason) from None
         finally:
             self._turn.answered(timing)
             self._supervisor.leave(worker)
-        if "error" in answer:
-            self._supervisor.frame_failed(answer["text"])
-            raise error_of(answer["error"], answer["text"])
-        worker.rss_kib = int(answer["rss_kib"])
+        if isinstance(answer, Failure):
+            self._supervisor.frame_failed(answer.text)
+            raise error_of(answer.error, answer.text)
+        assert timing is not None  # noqa: S101 - for the type checker
+        worker.rss_kib = answer.rss_kib
         self._supervisor.succeeded(worker)
-        return fit, found, timing
+        return answer.fit, found, timing
 
     def close(self) -> None:
         """Give up the memory that its worker has written outputs into."""
         self._known.close()
         self._known = _Known()
 
-    def _ask(self, worker: WorkerProcess, frame: Frame, observe: bool) -> dict[str, Any]:
+    def _ask(self, worker: WorkerProcess, frame: Frame, observe: bool) -> Answer | Failure:
         """Send a frame, and wait for the answer to it and no other."""
         slot = frame.slot
         assert slot is not None  # noqa: S101 - for the type checker
@@ -147,30 +150,32 @@ class RemoteDetector:
         if self._known.worker is not worker:
             self._known.close()
             self._known = _Known(worker)
-        request: dict[str, Any] = {
-            "id": number,
-            "camera": frame.camera,
-            "offset": slot.offset,
-            "shape": list(frame.pixels.shape),
-            "format": frame.format,
-            "yuv_range": frame.yuv_range,
-            "yuv_matrix": frame.yuv_matrix,
-        }
         fds: tuple[int, ...] = ()
+        ring_bytes = 0
         if self._known.rings.get(frame.camera) != ring.number:
-            request["bytes"], fds = len(ring.memory), (ring.fd,)
+            ring_bytes, fds = len(ring.memory), (ring.fd,)
             self._known.rings[frame.camera] = ring.number
         if observe:
-            request["observe"] = True
             fds += self._known.share_outputs()
+        request = Request(
+            number,
+            frame.camera,
+            slot.offset,
+            frame.pixels.shape,
+            frame.format,
+            frame.yuv_range,
+            frame.yuv_matrix,
+            ring_bytes,
+            observe,
+        )
         deadline = time.monotonic() + self._supervisor.limits.frame_s
         lane.send(request, fds)
-        received = lane.receive(remaining(deadline))
+        received = lane.receive(remaining(deadline), self._decode)
         if received is None:
             raise TimeoutError
-        answer: dict[str, Any] = received[0]
-        if answer["id"] != number:
-            raise ValueError(f"expected the answer to {number}, got one to {answer['id']}")
+        answer: Answer | Failure = received[0]
+        if answer.id != number:
+            raise ValueError(f"expected the answer to {number}, got one to {answer.id}")
         return answer
 
 
@@ -188,19 +193,6 @@ def _forget(frame: Frame) -> None:
     if frame.slot is not None:
         frame.slot.release()
         frame.slot.ring.close()
-
-
-def _read(answer: dict[str, Any]) -> tuple[Fit, Detections, Timing]:
-    """Check an answer: whole arrays of one length, a letterbox that is one."""
-    if "error" in answer:
-        return Fit(1, 1, 0, 0, 1, 1), Detections.empty(), Timing(0, 0, 0)
-    fit = msgspec.convert(answer["fit"], Fit)  # a ValidationError is a ValueError
-    boxes = np.frombuffer(answer["boxes"], np.float32).reshape(-1, 4)
-    scores = np.frombuffer(answer["scores"], np.float32)
-    class_ids = np.frombuffer(answer["class_ids"], np.int32)
-    if not len(boxes) == len(scores) == len(class_ids):
-        raise ValueError("expected as many boxes as scores and classes")
-    return fit, Detections(boxes, scores, class_ids), Timing(*map(int, answer["timing"]))
 
 
 def _reason(worker: WorkerProcess, error: Exception) -> str:

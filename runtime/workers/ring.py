@@ -7,6 +7,7 @@ holds nothing.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -100,7 +101,7 @@ class Ring:
 
 def view(memory: mmap.mmap, offset: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Part of a mapped memory as a uint8 array; raises ValueError where it does not fit."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if offset < 0 or offset + size > len(memory):
         raise ValueError(f"{size} bytes from {offset} do not lie in a memory of {len(memory)}")
     return np.frombuffer(memory, np.uint8, size, offset).reshape(shape)

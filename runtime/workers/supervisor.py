@@ -76,7 +76,8 @@ class Supervisor:
             self._users[worker] -= 1
             if not self._users[worker]:
                 del self._users[worker]
-            self._changed.notify_all()
+                if worker is not self._current:  # which somebody waits to end
+                    self._changed.notify_all()
 
     def ready(self, timeout_s: float) -> bool:
         """Wait until a worker is there."""
