@@ -13,6 +13,7 @@ from npud.errors import InferenceError, SourceError
 from npud.messages import StatusMessage
 from npud.wire import new_session
 from runtime.ab.live import Live
+from runtime.ab.pairs import Found
 from runtime.capture import Capture
 from runtime.config import Camera, Publish
 from runtime.detector import Observation
@@ -289,6 +290,7 @@ class Pipeline:
                 found, timing = seen.found, seen.timing
             else:
                 found, timing = working.detect(frame)
+            moved_bytes = working.setup.moved_bytes if live else 0
         except InferenceError as error:
             if camera.stats.inference_failed(str(error)) == 1:
                 about = {"camera": frame.camera}
@@ -298,11 +300,15 @@ class Pipeline:
         finally:
             if live:
                 live.give_back(working, variant)
+        if live and variant == "b":
+            found = live.as_a(found)
         model = working.files.name
         message = camera.outlet.send(model, frame, found, wait_us, timing, variant)
-        if live and message and variant:
-            live.count(frame, variant, found, timing)
-        elif live and message:
-            live.offer(frame, found, timing)
+        if live and message:
+            judged = Found(found, timing, timing.cpu, moved_bytes)
+            if variant:
+                live.count(frame, variant, judged)
+            else:
+                live.offer(frame, judged)
         if self._recorder and seen and message:
             self._recorder.record(frame, seen, working.setup, message)

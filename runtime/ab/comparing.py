@@ -39,7 +39,8 @@ def begin(pipeline: Pipeline, settings: Config) -> None:
     b = variant_b(settings)
     engine = open_engine(read_model(b.model), b.model, b.backend)
     thresholds = (settings.model.score_threshold, b.model.score_threshold)
-    pipeline.live = Live(settings.compare, engine, thresholds, pipeline.calm)
+    labels = pipeline.engine.files.labels
+    pipeline.live = Live(settings.compare, engine, thresholds, pipeline.calm, labels)
     log.info("comparing with %s (%s)", engine.files.name, settings.compare.mode)
 
 

@@ -17,8 +17,8 @@ from runtime.ab.bootstrap import Interval
 from runtime.ab.pairs import Found, compare
 from runtime.ab.split import SplitSummary
 from runtime.ab.summary import Summary
+from runtime.accuracy.matching import renamed_to
 from runtime.config import Compare
-from runtime.detector import Timing
 from runtime.engine import AnyDetector, Engine
 from runtime.frame import Frame
 
@@ -61,7 +61,8 @@ class Live:
 
     "shadow": offer() takes sampled frames that a has just published, and b works on them in a
     thread of its own, one at a time; while it is busy, or frames wait for a, they are skipped and
-    counted.  "split": choose() gives each frame to a or b.
+    counted.  "split": choose() gives each frame to a or b.  labels are a's: b's detections get a's
+    class ids for the same names.
     """
 
     def __init__(
@@ -70,13 +71,15 @@ class Live:
         b: Engine,
         thresholds: tuple[float, float],
         calm: Callable[[], bool],
+        labels: tuple[str, ...] = (),
     ) -> None:
         self.settings, self.b = settings, b
         self._thresholds, self._calm = thresholds, calm
+        self._rename = renamed_to(labels, b.files.labels)
         self.latest: list[CompareMessage] = []  # what was published last
         self._sides: dict[str, _Side] = {}
         self._changed = threading.Condition()
-        self._job: tuple[Frame, Detections, Timing] | None = None
+        self._job: tuple[Frame, Found] | None = None
         self._busy = self._stop = False
         self._free = list(b.detectors)
         self._said = time.monotonic()
@@ -109,14 +112,18 @@ class Live:
             with self._changed:
                 self._free.append(detector)
 
-    def count(self, frame: Frame, variant: str, found: Detections, timing: Timing) -> None:
+    def as_a(self, found: Detections) -> Detections:
+        """What b found, with a's class ids for the same names."""
+        return self._rename(found) if self._rename else found
+
+    def count(self, frame: Frame, variant: str, found: Found) -> None:
         """Split: a frame of one of both was published."""
         side = self.side(frame.camera)
         with side.lock:
             if isinstance(side.statistics, SplitSummary):
-                side.statistics.add(variant, found, timing)
+                side.statistics.add(variant, found)
 
-    def offer(self, frame: Frame, found: Detections, timing: Timing) -> None:
+    def offer(self, frame: Frame, found: Found) -> None:
         """Shadow: a has published this; never waits."""
         if self.settings.mode != "shadow":
             return
@@ -127,7 +134,7 @@ class Live:
             if taken:
                 if frame.slot:
                     frame.slot.retain()
-                self._job = (frame, found, timing)
+                self._job = (frame, found)
                 self._changed.notify_all()
         if not taken:
             self.side(frame.camera).skipped += 1
@@ -183,9 +190,9 @@ class Live:
                 self._changed.wait_for(lambda: self._stop or self._job)
                 if self._job is None:
                     return
-                (frame, found, timing), self._job, self._busy = self._job, None, True
+                (frame, found), self._job, self._busy = self._job, None, True
             try:
-                self._pair(detector, frame, Found(found, timing, timing.cpu))
+                self._pair(detector, frame, found)
             finally:
                 frame.release()
                 with self._changed:
@@ -202,7 +209,8 @@ class Live:
             side.skipped += 1
             log.warning("variant b, camera %s: %s", frame.camera, error)
             return
-        pair = compare(a, Found(found, timing, timing.cpu), *self._thresholds)
+        b = Found(self.as_a(found), timing, timing.cpu, detector.setup.moved_bytes)
+        pair = compare(a, b, *self._thresholds)
         with side.lock:
             if isinstance(side.statistics, Summary):
                 side.statistics.add(pair)

@@ -18,8 +18,11 @@ from runtime.ab.pairs import Found, compare
 from runtime.ab.summary import Summary
 from runtime.ab.variants import FLOOR, Item, Levels, Variant
 from runtime.accuracy.dataset import ClassMap, Picture
+from runtime.accuracy.matching import renamed_to
 from runtime.accuracy.metrics import Resampler
+from runtime.accuracy.outputs import paired, unlike
 from runtime.accuracy.records import Result
+from runtime.accuracy.tally import Limits, Tally
 
 EXAMPLES = 6  # frames that are shown, those that differ most
 EXAMPLE_PX = 900  # their width at most
@@ -45,6 +48,9 @@ class Outcome:
     results: tuple[list[Result], list[Result]] = field(default_factory=lambda: ([], []))
     examples: list[Example] = field(default_factory=list)
     score_pairs: list[NDArray[np.float32]] = field(default_factory=list)
+    alone: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
+    tallies: dict[str, Tally] = field(default_factory=dict)  # outputs against each other
+    only_detections: str = ""  # why outputs cannot be compared
     interrupted: bool = False
 
 
@@ -66,12 +72,14 @@ def run(
                 _warm_up(item, a, b)
             order = (a, b) if number % 2 else (b, a)  # neither always finds warm caches
             looked = {id(side): side.look(item) for side in order}
-            found = looked[id(a)], looked[id(b)]
-            near = [_down_to(FLOOR * side.threshold, looked[id(side)]) for side in (a, b)]
+            found = looked[id(a)], _as_a(a, b, looked[id(b)])
+            near = [_down_to(FLOOR * s.threshold, one) for s, one in zip((a, b), found)]
             pair = compare(near[0], near[1], a.threshold, b.threshold)
             outcome.summary.add(pair)
             outcome.names.append(item.frame.name)
             outcome.score_pairs.append(pair.scores)
+            outcome.alone.append(pair.alone)
+            _outputs(outcome, (a, b), found)
             for results, one in zip(outcome.results, found):
                 results.append(_result(item, one))
             if pair.difference > 0 and (len(worst) < EXAMPLES or pair.difference > worst[0][0]):
@@ -84,6 +92,25 @@ def run(
         outcome.interrupted = True
     outcome.examples = [example for _, _, example in sorted(worst, key=lambda w: -w[0])]
     return outcome
+
+
+def _as_a(a: Variant, b: Variant, found: Found) -> Found:
+    """What b found, with a's class ids for the same names."""
+    rename = renamed_to(a.labels, b.labels)
+    return replace(found, detections=rename(found.detections)) if rename else found
+
+
+def _outputs(outcome: Outcome, sides: tuple[Variant, Variant], found: tuple[Found, Found]) -> None:
+    """Compare the raw outputs, where they are at hand and answer each other."""
+    (a, b), (x, y) = sides, (found[0].outputs, found[1].outputs)
+    if x is None or y is None or not (a.plan and b.plan and a.input and b.input):
+        outcome.only_detections = "both sides have the same outputs"
+        return
+    outcome.only_detections = unlike(a.plan, a.input, b.plan, b.input)
+    if outcome.only_detections:
+        return
+    for what, first, second in paired(a.plan, x, b.plan, y):
+        outcome.tallies.setdefault(what, Tally(what)).add(first, second, Limits())
 
 
 def _warm_up(item: Item, *sides: Variant) -> None:
@@ -130,10 +157,10 @@ def _example(
 
 @dataclass(frozen=True)
 class Labelled:
-    """mAP50-95, mAP50 and F1 of both, and b's less a's with its interval."""
+    """mAP50-95, mAP50 and F1 of both, and b's less a's, with intervals."""
 
-    a: dict[str, float]
-    b: dict[str, float]
+    a: dict[str, Interval]
+    b: dict[str, Interval]
     differences: dict[str, Interval]
 
 
@@ -156,21 +183,26 @@ def labelled(
     everything = list(range(len(pictures)))
     a, b = (side.figures(everything) for side in sides)
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {name: [] for name in a}
-    for _ in range(resamples):
+    draws = np.empty((resamples, 2, len(a)))
+    for draw in draws:
         chosen = rng.choice(everything, len(everything)).tolist()
-        first, second = (side.figures(chosen) for side in sides)
-        for name, values in drawn.items():
-            values.append(second[name] - first[name])
-    tail = (1 - LEVEL) / 2
+        draw[:] = [list(side.figures(chosen).values()) for side in sides]
+    differences = {name: b[name] - a[name] for name in a}
     return Labelled(
-        a,
-        b,
-        {
-            name: Interval(b[name] - a[name], *np.quantile(values, [tail, 1 - tail]).tolist())
-            for name, values in drawn.items()
-        },
+        _intervals(a, draws[:, 0]),
+        _intervals(b, draws[:, 1]),
+        _intervals(differences, draws[:, 1] - draws[:, 0]),
     )
+
+
+def _intervals(values: dict[str, float], draws: NDArray[np.float64]) -> dict[str, Interval]:
+    """Each value with its interval; draws (N, values) are in the same order."""
+    tail = (1 - LEVEL) / 2
+    lows, highs = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return {
+        name: Interval(value, float(low), float(high))
+        for (name, value), low, high in zip(values.items(), lows, highs)
+    }
 
 
 def matching_pictures(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:

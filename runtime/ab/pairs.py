@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 from npud.detections import Detections
 from runtime.accuracy.matching import match
 from runtime.detector import Timing
+from runtime.golden.tensors import Key, Values
 
 # Per frame; every measure is a ratio of two of them.
 SUMS = (
     "frames", "boxes_a", "boxes_b", "matched", "only_a", "only_b", "lost", "gained",
     "score_shift", "score_distance", "iou", "shift_x", "shift_y", "shift",
     "preprocess_a", "preprocess_b", "inference_a", "inference_b", "postprocess_a", "postprocess_b",
-    "cpu_a", "cpu_b",
+    "cpu_a", "cpu_b", "bytes_a", "bytes_b",
 )  # fmt: skip
 STAGES = ("preprocess", "inference", "postprocess")
 
@@ -26,12 +28,15 @@ class Found:
     """What one variant made of a frame.
 
     detections may reach below the threshold, down to a floor: it is then known whether a box that
-    is missing was found with a lower score; cpu_us: CPU time, 0 where it is not known.
+    is missing was found with a lower score; cpu_us: CPU time, 0 where it is not known; moved_bytes:
+    between CPU and NPU; outputs: by meaning, where they are at hand.
     """
 
     detections: Detections
     timing: Timing
     cpu_us: int = 0
+    moved_bytes: int = 0
+    outputs: Mapping[Key, Values] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +45,7 @@ class Pair:
 
     scores (M, 2) are of the matched boxes, score_shifts (M,) b's less a's, shifts_px (M,) distances
     of the centres, class_ids (M,) their classes; only_a and only_b the class ids of those without a
-    partner.
+    partner, alone their scores.
     """
 
     sums: NDArray[np.float64]
@@ -51,6 +56,7 @@ class Pair:
     only_a: NDArray[np.int32]
     only_b: NDArray[np.int32]
     scores: NDArray[np.float32]
+    alone: tuple[NDArray[np.float32], NDArray[np.float32]]
     difference: float = field(default=0.0)  # how much there is to see: for a report's examples
 
 
@@ -88,6 +94,8 @@ def compare(a: Found, b: Found, threshold_a: float, threshold_b: float) -> Pair:
         "shift": distances.sum(),
         "cpu_a": a.cpu_us,
         "cpu_b": b.cpu_us,
+        "bytes_a": a.moved_bytes,
+        "bytes_b": b.moved_bytes,
     }
     for stage in STAGES:
         sums[f"{stage}_a"] = getattr(a.timing, stage)
@@ -102,6 +110,7 @@ def compare(a: Found, b: Found, threshold_a: float, threshold_b: float) -> Pair:
         first.class_ids[alone_a],
         second.class_ids[alone_b],
         np.stack([first.scores[left], second.scores[right]], 1),
+        (first.scores[alone_a], second.scores[alone_b]),
         unlike,
     )
 

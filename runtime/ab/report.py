@@ -17,11 +17,13 @@ from runtime.ab.offline import Example, Labelled, Outcome
 from runtime.ab.summary import MEAN, MEASURES, Summary
 from runtime.ab.variants import Variant
 from runtime.accuracy import plots
-from runtime.accuracy.report import page, pictures, table
+from runtime.accuracy.matching import IOU
+from runtime.accuracy.report import outputs_table, page, pictures, table
 from runtime.draw import draw
 
-BINS = 41
+STEPS = 20  # of scores, in the plot of agreement
 WORST_CLASSES = 12
+SIDES = ("variant", "moved a frame", "distinct scores", "of so many", "saturated")
 UNITS = {m.name: m.unit for m in MEASURES} | {"shift": "px"}
 NAMES = {
     "score_shift": "score of b − score of a, mean",
@@ -39,8 +41,8 @@ NAMES = {
     "inference": "inference, b − a",
     "postprocess": "post-processing, b − a",
     "cpu": "CPU time a frame, b − a",
+    "moved": "between CPU and NPU a frame, b − a",
 }
-SAMPLE = 20_000  # points of a scatter plot
 
 
 def figures_rows(summary: Summary, intervals: dict[str, Interval]) -> list[tuple[str, ...]]:
@@ -109,24 +111,28 @@ def report(
         f"<p><b>a</b> {escape(a.name)}<br><b>b</b> {escape(b.name)}</p>",
         f"<p>{escape(source)}, {len(summary)} frames{done}; intervals of {LEVEL:.0%}</p>",
         *(f'<p class="verdict">{escape(line)}</p>' for line in verdict),
-        *(f"<p>{escape(line)}</p>" for line in summary.times(intervals)),
+        *(f"<p>{escape(line)}</p>" for line in summary.costs(intervals)),
     ]
     if figures:
-        parts += ["<h2>Against the labels</h2>", labelled_table(figures)]
+        rows = labelled_rows(figures)
+        parts += ["<h2>Against the labels</h2>", table(("figure", "a", "b", "b − a"), rows)]
     parts += [
         "<h2>Figures</h2>",
         table(("what", "value", "interval"), figures_rows(summary, intervals)),
         "<h2>How matched boxes differ</h2>",
         table(("what", "p50", "p95", "max"), distribution_rows(summary)),
         pictures(
-            ("Scores of matched boxes", _scatter(outcome)),
-            ("Score of b less score of a", _shifts(summary)),
+            ("Agreement by score", _agreement(outcome)),
+            ("Scores of both", plots.score_pairs(*_scores(outcome))),
+            ("Score of b less score of a", plots.score_shifts(summary.values("score_shifts"))),
+            ("IoU of matched boxes", _ious(summary)),
             ("Time per stage, mean", _times(summary)),
         ),
         "<h2>Classes</h2>",
         table(("class", "matched", "only in a", "only in b"), class_rows(summary, a.labels)),
-        "<h2>How finely scores come</h2>",
-        levels_table(a, b),
+        "<h2>Outputs</h2>",
+        _outputs(outcome),
+        table(SIDES, side_rows(a, b, summary)),
     ]
     if outcome.examples:
         parts += ["<h2>Frames that differ most</h2>", "<p>Left a, right b.</p>"]
@@ -134,43 +140,60 @@ def report(
     return page("A/B", *parts)
 
 
-def labelled_table(figures: Labelled) -> str:
-    """MAP and F1 of both."""
-    rows = [
-        (name, f"{figures.a[name]:.4f}", f"{figures.b[name]:.4f}", f"{one.value:+.4f}",
-         f"[{one.low:+.4f}, {one.high:+.4f}]", "shown" if one.excludes_zero else "not shown")
+def labelled_rows(figures: Labelled) -> list[tuple[str, ...]]:
+    """(figure, a, b, b - a) with intervals."""
+    return [
+        (name, *(f"{one.value:{sign}.4f} [{one.low:{sign}.3f}, {one.high:{sign}.3f}]"
+                 for one, sign in ((figures.a[name], ""), (figures.b[name], ""), (one, "+"))))
         for name, one in figures.differences.items()
     ]  # fmt: skip
-    return table(("figure", "a", "b", "b − a", "interval", "difference"), rows)
 
 
-def levels_table(a: Variant, b: Variant) -> str:
-    """Distinct scores over the floor, and the saturated ones."""
-    rows = [
-        (name, str(len(v.levels.distinct)), str(v.levels.values),
+def side_rows(a: Variant, b: Variant, summary: Summary) -> list[tuple[str, ...]]:
+    """Of each side: bytes moved a frame, distinct scores over the floor, and saturated ones."""
+    frames = max(1, len(summary))
+    return [
+        (name, f"{summary.total(f'bytes_{name}') / frames / 1e6:.3f} MB",
+         str(len(v.levels.distinct)), str(v.levels.values),
          f"{v.levels.saturated / max(1, v.levels.values):.2%}")
         for name, v in (("a", a), ("b", b))
     ]  # fmt: skip
-    return table(("variant", "distinct scores", "of so many", "saturated"), rows)
 
 
-def _scatter(outcome: Outcome) -> Any:
+def _outputs(outcome: Outcome) -> str:
+    """How far the raw outputs differ."""
+    if outcome.only_detections:
+        return f"<p>Outputs are not compared: {escape(outcome.only_detections)}.</p>"
+    tallies = list(outcome.tallies.values())
+    return outputs_table(tallies)
+
+
+def _agreement(outcome: Outcome) -> Any:
+    """Boxes of both by score (a matched one by a's): matched, and found by one of them alone."""
     drawing, axes = plots.figure()
-    pairs = np.concatenate(outcome.score_pairs) if outcome.score_pairs else np.empty((0, 2))
-    chosen = pairs[:: max(1, len(pairs) // SAMPLE)]
-    axes.plot([0, 1], [0, 1], color=plots.FAINT, linewidth=1)
-    axes.scatter(chosen[:, 0], chosen[:, 1], s=8, color=plots.FIRST)
-    axes.set(xlabel="score of a", ylabel="score of b", xlim=(0, 1.02), ylim=(0, 1.02))
+    matched, lost, extra = _scores(outcome)
+    kinds = ((matched[:, 0], plots.FIRST, "matched"), (lost, plots.SECOND, "only in a"),
+             (extra, plots.FAINT, "only in b"))  # fmt: skip
+    values, colours, names = zip(*kinds)
+    bins = np.linspace(0, 1, STEPS + 1)
+    axes.hist(values, bins=bins, stacked=True, color=colours, label=names, rwidth=0.85)
+    axes.set(xlabel="score", ylabel="boxes", xlim=(0, 1))
+    axes.legend(frameon=False, labelcolor=plots.INK)
     return drawing
 
 
-def _shifts(summary: Summary) -> Any:
+def _scores(outcome: Outcome) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Of the matched boxes (M, 2), and of those that only a and only b have."""
+    matched = [np.empty((0, 2), np.float32), *outcome.score_pairs]
+    nothing = np.empty(0, np.float32)
+    lost, extra = ([nothing, *(alone[side] for alone in outcome.alone)] for side in (0, 1))
+    return np.concatenate(matched), np.concatenate(lost), np.concatenate(extra)
+
+
+def _ious(summary: Summary) -> Any:
     drawing, axes = plots.figure()
-    values = summary.values("score_shifts")
-    reach = max(0.01, float(np.abs(values).max(initial=0)))
-    axes.hist(values, bins=np.linspace(-reach, reach, BINS), color=plots.FIRST)
-    axes.axvline(0, color=plots.INK, linewidth=0.8)
-    axes.set(xlabel="score of b − score of a", ylabel="matched boxes")
+    axes.hist(summary.values("ious"), bins=np.linspace(IOU, 1, plots.BINS), color=plots.FIRST)
+    axes.set(xlabel="IoU", ylabel="matched boxes", xlim=(IOU, 1))
     return drawing
 
 

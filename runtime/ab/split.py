@@ -7,13 +7,12 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from npud.detections import Detections
 from runtime.ab import bootstrap
 from runtime.ab.bootstrap import LEVEL, Interval
+from runtime.ab.pairs import Found
 from runtime.ab.summary import KEPT
-from runtime.detector import Timing
 
-COLUMNS = ("frames", "boxes", "score", "preprocess", "inference", "postprocess", "cpu")
+COLUMNS = ("frames", "boxes", "score", "preprocess", "inference", "postprocess", "cpu", "bytes")
 # measure: (what, per what)
 RATIOS = {
     "boxes_per_frame": ("boxes", "frames"),
@@ -22,6 +21,7 @@ RATIOS = {
     "inference": ("inference", "frames"),
     "postprocess": ("postprocess", "frames"),
     "cpu": ("cpu", "frames"),
+    "moved": ("bytes", "frames"),
 }
 JUDGED = {
     "boxes_per_frame": "b finds {size:.3g} boxes a frame {more}",
@@ -41,10 +41,11 @@ class SplitSummary:
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
 
-    def add(self, variant: str, found: Detections, timing: Timing) -> None:
+    def add(self, variant: str, found: Found) -> None:
         """Count a frame of "a" or "b"."""
-        stages = (timing.preprocess, timing.inference, timing.postprocess, timing.cpu)
-        row = [1, len(found), float(found.scores.sum()), *stages]
+        boxes, timing = found.detections, found.timing
+        stages = (timing.preprocess, timing.inference, timing.postprocess, found.cpu_us)
+        row = [1, len(boxes), float(boxes.scores.sum()), *stages, found.moved_bytes / 1e6]
         self._rows[variant].append(np.array(row, np.float64))
 
     def enough(self) -> bool:

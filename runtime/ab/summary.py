@@ -26,7 +26,7 @@ class Measure:
     above: dict[str, float]
     below: dict[str, float]
     text: str  # with {value} and {interval}
-    judged: bool = True  # a difference of what is detected, not of time
+    judged: bool = True  # a difference of what is detected, not of what it costs
 
 
 MEASURES = (
@@ -54,6 +54,8 @@ MEASURES = (
             "b's post-processing takes {size:.3g} µs {longer}", judged=False),
     Measure("cpu", "µs", {"cpu_b": 1, "cpu_a": -1}, {"frames": 1},
             "b takes {size:.3g} µs {more} CPU time a frame", judged=False),
+    Measure("moved", "MB", {"bytes_b": 1e-6, "bytes_a": -1e-6}, {"frames": 1},
+            "b moves {size:.3g} MB {more} a frame between CPU and NPU", judged=False),
 )  # fmt: skip
 MEAN = {name: {name: 1.0} for name in ("iou", "shift", "score_distance")}
 
@@ -70,6 +72,8 @@ def say(measure: Measure, interval: Interval) -> str:
         longer="longer" if up else "less",
     )
     low, high = sorted((abs(interval.low), abs(interval.high)))
+    if low == high:
+        return text
     return f"{text} [{low:.3g}, {high:.3g}]"
 
 
@@ -137,8 +141,8 @@ class Summary:
             ]
         return shown or [f"no difference shown yet, n = {len(self)} frames"]
 
-    def times(self, intervals: dict[str, Interval]) -> list[str]:
-        """Differences of time that are shown, in words."""
+    def costs(self, intervals: dict[str, Interval]) -> list[str]:
+        """Differences of time and of bytes moved that are shown, in words."""
         if not self.enough():
             return []
         return [

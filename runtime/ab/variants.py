@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from npud.errors import EndOfStream, NpudError, RecordError, SourceError
 from postprocess.decoder import Decoder
+from postprocess.plan import HeadPlan
 from runtime import config
 from runtime.ab.pairs import Found
 from runtime.config import Config
 from runtime.detector import Detector, Timing, read_model
 from runtime.frame import Frame
-from runtime.golden.tensors import by_meaning, probabilities
+from runtime.golden.tensors import Key, Values, by_meaning, probabilities
+from runtime.input_spec import InputSpec
 from runtime.recording import pictures
 from runtime.recording.reader import Reader, Recorded
 from runtime.sources import open_source
@@ -45,8 +47,17 @@ class Levels:
     values: int = 0
     saturated: int = 0
 
-    def add(self, scores: NDArray[np.float32], floor: float) -> None:
+    def counts(self) -> tuple[int, int, int]:
+        """Distinct ones, all, and saturated ones."""
+        return len(self.distinct), self.values, self.saturated
+
+    def look(self, outputs: Mapping[Key, Values], plan: HeadPlan, floor: float) -> None:
         """Count the scores of all cells and classes that reach the floor."""
+        for key, values in outputs.items():
+            if key.role == "cls":
+                self._add(probabilities(values, plan.activation), floor)
+
+    def _add(self, scores: NDArray[np.float32], floor: float) -> None:
         high = scores[scores >= floor]
         self.values += len(high)
         self.saturated += int((high >= SATURATED).sum())
@@ -61,6 +72,16 @@ class Variant(Protocol):
     threshold: float
     labels: tuple[str, ...]
     levels: Levels
+
+    @property
+    def plan(self) -> HeadPlan | None:
+        """How its head is read; None before the first frame of a recording."""
+        ...
+
+    @property
+    def input(self) -> InputSpec | None:
+        """How it is fed; None where it was recorded."""
+        ...
 
     def look(self, item: Item) -> Found:
         """Find objects; raises InferenceError or RecordError."""
@@ -82,18 +103,17 @@ class ModelVariant:
         lowest = msgspec.structs.replace(model, score_threshold=least)
         self._detector = Detector(read_model(model), lowest, settings.backend)
         self.labels = self._detector.files.labels
-        self.about = f"{self._detector.files.name}: {self._detector.plan}"
+        self.plan, self.input = self._detector.plan, self._detector.input
+        self._moved = self._detector.setup.moved_bytes
 
     def look(self, item: Item) -> Found:
         """Run the model."""
         begun = time.process_time_ns()
         seen = self._detector.observe(item.frame)
         spent = (time.process_time_ns() - begun) // 1000
-        plan, outputs = self._detector.plan, self._detector.backend.outputs
-        for key, values in by_meaning(plan, outputs, seen.outputs).items():
-            if key.role == "cls":
-                self.levels.add(probabilities(values, plan.activation), self._floor)
-        return Found(seen.found, seen.timing, spent)
+        outputs = by_meaning(self.plan, self._detector.backend.outputs, seen.outputs)
+        self.levels.look(outputs, self.plan, self._floor)
+        return Found(seen.found, seen.timing, spent, self._moved, outputs)
 
     def close(self) -> None:
         """Free the model."""
@@ -111,7 +131,8 @@ class RecordedVariant:
         self._floor = FLOOR * self.threshold
         self._decoders: dict[str, Decoder] = {}
         self.labels: tuple[str, ...] = ()
-        self.about = "recorded outputs"
+        self.plan: HeadPlan | None = None
+        self.input: InputSpec | None = None
 
     def look(self, item: Item) -> Found:
         """Decode the recorded outputs."""
@@ -120,7 +141,7 @@ class RecordedVariant:
         if setup.id not in self._decoders:
             chosen = {**self._options, "score_threshold": self._floor}
             self._decoders[setup.id] = setup.decoder(chosen)
-            self.labels, self.about = setup.labels, f"outputs of {setup.model}: {setup.plan}"
+            self.labels, self.plan = setup.labels, setup.plan
         outputs = tensors.arrays(setup.specs)
         times = [time.perf_counter_ns(), time.process_time_ns()]
         try:
@@ -128,11 +149,10 @@ class RecordedVariant:
         except (NpudError, ValueError) as error:
             raise RecordError(f"frame {tensors.frame}: {error}") from None
         spent = [time.perf_counter_ns() - times[0], time.process_time_ns() - times[1]]
-        for key, values in by_meaning(setup.plan, setup.specs, outputs).items():
-            if key.role == "cls":
-                self.levels.add(probabilities(values, setup.plan.activation), self._floor)
+        self.levels.look(by_meaning(setup.plan, setup.specs, outputs), setup.plan, self._floor)
         found = tensors.fit.letterbox().to_source(found)
-        return Found(found, Timing(0, 0, spent[0] // 1000), spent[1] // 1000)
+        timing = Timing(0, 0, spent[0] // 1000)
+        return Found(found, timing, spent[1] // 1000, setup.moved_bytes)
 
     def close(self) -> None:
         """Nothing is held open."""

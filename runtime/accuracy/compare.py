@@ -6,18 +6,16 @@ names, order, layout and quantization.  A is the reference.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npud.detections import Detections
 from postprocess.plan import HeadPlan
-from postprocess.reference_nms import sigmoid
-from runtime.accuracy.matching import match
+from runtime.accuracy.matching import match, renamed_to
+from runtime.accuracy.outputs import paired, unlike
 from runtime.accuracy.sides import Side
 from runtime.accuracy.tally import Limits, Tally
 from runtime.detector import Observation
@@ -86,15 +84,18 @@ def compare(
 ) -> Comparison:
     """Run both on all frames; Ctrl-C ends it with what was done.  Raises InferenceError."""
     plan_a, plan_b = a.detector.plan, b.detector.plan
-    result = Comparison(a.name, b.name, plan_a, plan_b, _unlike(a, b))
+    result = Comparison(
+        a.name, b.name, plan_a, plan_b, unlike(plan_a, a.detector.input, plan_b, b.detector.input)
+    )
     result.notes = _notes(a, b, result)
     tallies: dict[str, Tally] = {}
-    renamed = _renamed(a.detector.files.labels, b.detector.files.labels)
+    renamed = renamed_to(a.detector.files.labels, b.detector.files.labels)
     try:
         for number, frame in enumerate(frames):
             seen_a, seen_b = a.observe(number, frame), b.observe(number, frame)
             if not result.only_detections:
-                for what, x, y in _paired(a, seen_a, b, seen_b):
+                values = _values(a, seen_a), _values(b, seen_b)
+                for what, x, y in paired(plan_a, values[0], plan_b, values[1]):
                     tallies.setdefault(what, Tally(what)).add(x, y, limits)
             found_b = seen_b.found if renamed is None else renamed(seen_b.found)
             result.found.append(_matched(frame.name, seen_a.found, found_b))
@@ -107,43 +108,6 @@ def compare(
 
 def _values(side: Side, seen: Observation) -> dict[Key, Values]:
     return by_meaning(side.detector.plan, side.detector.backend.outputs, seen.outputs)
-
-
-def _paired(
-    a: Side, seen_a: Observation, b: Side, seen_b: Observation
-) -> Iterable[tuple[str, NDArray[Any], NDArray[Any]]]:
-    """(what, values of A, values of B) by stride and role; logits as probabilities, too."""
-    plan_a, plan_b = a.detector.plan, b.detector.plan
-    values_a, values_b = _values(a, seen_a), _values(b, seen_b)
-    for key in sorted(values_a, key=lambda key: (key.stride, key.role)):
-        x, y = values_a[key], values_b[key]
-        sides = ((x, plan_a.activation), (y, plan_b.activation))
-        activated = key.role != "box" or plan_a.head == "anchor"  # which has sigmoids in its boxes
-        if not activated or plan_a.activation == plan_b.activation:
-            kind = f" {plan_a.activation}" if key.role != "box" else ""
-            yield f"{key}{kind}", x, y
-        if activated and "logits" in (plan_a.activation, plan_b.activation):
-            p, q = (sigmoid(v) if activation == "logits" else v for v, activation in sides)
-            yield f"{key} {'probabilities' if key.role != 'box' else 'sigmoid'}", p, q
-
-
-def _unlike(a: Side, b: Side) -> str:
-    """Why outputs of both cannot be compared element by element; empty where they can."""
-    plan_a, plan_b = a.detector.plan, b.detector.plan
-    if plan_a.head != plan_b.head:
-        return f"the heads differ, {plan_a.head} and {plan_b.head}"
-    if plan_a.input_size != plan_b.input_size:
-        sizes = " and ".join(f"{w}x{h}" for h, w in (plan_a.input_size, plan_b.input_size))
-        return f"the input sizes differ, {sizes}"
-    if a.detector.input.letterbox != b.detector.input.letterbox:
-        return "pictures are fitted differently (input.letterbox)"
-    shapes = [
-        [(level.stride, level.cells, level.bins, level.obj is None) for level in plan.levels]
-        for plan in (plan_a, plan_b)
-    ]
-    if shapes[0] != shapes[1] or plan_a.num_classes != plan_b.num_classes:
-        return f"the heads differ: A has {plan_a}; B has {plan_b}"
-    return ""
 
 
 def _notes(a: Side, b: Side, result: Comparison) -> list[str]:
@@ -159,19 +123,6 @@ def _notes(a: Side, b: Side, result: Comparison) -> list[str]:
     if labels_a and labels_b and labels_a != labels_b:
         notes.append("the labels differ: detections are matched by name, outputs by channel")
     return notes
-
-
-def _renamed(a: tuple[str, ...], b: tuple[str, ...]) -> Callable[[Detections], Detections] | None:
-    """What gives detections of B the class ids that A has for their names, if they differ."""
-    if not a or not b or a == b:
-        return None
-    ids = np.array([a.index(name) if name in a else len(a) + k for k, name in enumerate(b)])
-
-    def rename(found: Detections) -> Detections:
-        known = ids.astype(np.int32)[found.class_ids.clip(0, len(ids) - 1)]
-        return dataclasses.replace(found, class_ids=known)
-
-    return rename
 
 
 def _matched(picture: str, a: Detections, b: Detections) -> Found:

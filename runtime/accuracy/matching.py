@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,22 @@ def match(a: Detections, b: Detections, iou: float = IOU) -> Matches:
     only_a = np.setdiff1d(np.arange(len(a)), first[chosen])
     only_b = np.setdiff1d(np.arange(len(b)), second[chosen])
     return Matches(first[chosen], second[chosen], overlap[chosen], only_a, only_b)
+
+
+def renamed_to(a: tuple[str, ...], b: tuple[str, ...]) -> Callable[[Detections], Detections] | None:
+    """What gives detections of B the class ids that A has for their names, if they differ.
+
+    A class that A does not know gets an id that A does not have.
+    """
+    if not a or not b or a == b:
+        return None
+    ids = np.array([a.index(name) if name in a else len(a) + k for k, name in enumerate(b)])
+
+    def rename(found: Detections) -> Detections:
+        known = ids.astype(np.int32)[found.class_ids.clip(0, len(ids) - 1)]
+        return replace(found, class_ids=known)
+
+    return rename
 
 
 def iou_of(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

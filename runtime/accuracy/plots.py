@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npud.errors import BackendUnavailable, ConfigError
-from runtime.accuracy.compare import Comparison
 from runtime.accuracy.metrics import Figures
+from runtime.accuracy.tally import Tally
 from runtime.accuracy.waterfall import Row, losses
 
 # Drawn in these; in an SVG on a page each is the page's CSS variable, so that it can go dark.
 INK, PAPER, FIRST, SECOND, FAINT = "#1b1f24", "#fdfdfe", "#2a6fb0", "#c4572e", "#c9ced6"
 VARIABLES = {INK: "--ink", PAPER: "--paper", FIRST: "--first", SECOND: "--second", FAINT: "--faint"}
 BINS = 41
+POINTS = 20_000  # of a scatter plot
 
 
 def figure(width: float = 5.2, height: float = 3.6) -> tuple[Any, Any]:
@@ -67,12 +69,12 @@ def write_plot(drawing: Any, path: Path) -> None:
         raise ConfigError(f"{path}: cannot write a plot: {error}") from None
 
 
-def score_pairs(result: Comparison) -> Any:
-    """Scores of matched detections against each other; lost and extra ones on the axes."""
+def score_pairs(matched: NDArray[Any], lost: NDArray[Any], extra: NDArray[Any]) -> Any:
+    """Scores (M, 2) of matched detections against each other; lost and extra ones on the axes."""
     drawing, axes = figure()
-    lost, extra = result.all("lost"), result.all("extra")
+    matched, lost, extra = (x[:: max(1, len(x) // POINTS)] for x in (matched, lost, extra))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-    axes.scatter(result.all("score_a"), result.all("score_b"), s=12, color=FIRST, label="matched")
+    axes.scatter(matched[:, 0], matched[:, 1], s=12, color=FIRST, label="matched")
     axes.scatter(lost, np.zeros_like(lost), s=14, marker="x", color=SECOND, label="lost")
     axes.scatter(np.zeros_like(extra), extra, s=14, marker="+", color=SECOND, label="extra")
     axes.set(xlabel="score of A", ylabel="score of B", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -80,10 +82,9 @@ def score_pairs(result: Comparison) -> Any:
     return drawing
 
 
-def score_shifts(result: Comparison) -> Any:
+def score_shifts(shifts: NDArray[Any]) -> Any:
     """Histogram of score of B less score of A."""
     drawing, axes = figure()
-    shifts = result.shifts
     reach = max(0.01, float(np.abs(shifts).max(initial=0)))
     axes.hist(shifts, bins=np.linspace(-reach, reach, BINS), color=FIRST)
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -94,9 +95,9 @@ def score_shifts(result: Comparison) -> Any:
     return drawing
 
 
-def output_agreement(result: Comparison) -> Any:
+def output_agreement(shown: Sequence[Tally]) -> Any:
     """Cosine and share of mismatched elements of each output."""
-    tallies = result.tallies[::-1]
+    tallies = shown[::-1]
     drawing, axes = figure(height=0.9 + 0.34 * len(tallies))
     rows = np.arange(len(tallies))
     cosines = [max(0.0, tally.cosine) for tally in tallies]

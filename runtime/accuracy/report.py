@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from npud.errors import ConfigError
 from runtime.accuracy import plots
 from runtime.accuracy.compare import Comparison
 from runtime.accuracy.metrics import ClassFigures, Figures
-from runtime.accuracy.tally import Limits
+from runtime.accuracy.tally import HEAD, Limits, Tally
 from runtime.accuracy.waterfall import NO_LOSS, losses
 from runtime.accuracy.waterfall import Row as Step
 
@@ -87,8 +90,8 @@ def compare_page(result: Comparison, limits: Limits, verdict: str, beyond: Seque
         "<h2>Detections</h2>",
         _detections(result),
         pictures(
-            ("Scores of both", plots.score_pairs(result)),
-            ("Score shift of matched detections", plots.score_shifts(result)),
+            ("Scores of both", plots.score_pairs(*_scores(result))),
+            ("Score shift of matched detections", plots.score_shifts(result.shifts)),
         ),
     ]  # fmt: skip
     if result.tallies:
@@ -96,28 +99,20 @@ def compare_page(result: Comparison, limits: Limits, verdict: str, beyond: Seque
             "<h2>Outputs</h2>",
             "<p>A is the reference. Mismatched elements: "
             f"|b − a| &gt; {limits.atol:g} + {limits.rtol:g}·|a|.</p>",
-            _outputs(result),
-            pictures(("Agreement of outputs", plots.output_agreement(result))),
+            outputs_table(result.tallies),
+            pictures(("Agreement of outputs", plots.output_agreement(result.tallies))),
         ]
     return page(f"{Path(result.name_a).name} and {Path(result.name_b).name}", *parts)
 
 
-def _outputs(result: Comparison) -> str:
-    head = ("output", "cosine", "worst picture", "mismatched", "max |b−a|", "max |b−a|/|a|")
-    rows = [
-        (
-            tally.what,
-            f"{tally.cosine:.6f}",
-            f"{tally.worst_cosine:.6f}",
-            f"{tally.mismatched} ({tally.mismatched_share:.2%})",
-            f"{tally.max_absolute:.3g}",
-            f"{tally.max_relative:.3g}",
-            f"{tally.highest_a:.4g}",
-            f"{tally.highest_b:.4g}",
-        )
-        for tally in result.tallies
-    ]
-    return table((*head, "highest A", "highest B"), rows)
+def outputs_table(tallies: Sequence[Tally]) -> str:
+    """How outputs of both agree."""
+    return table(HEAD, [tally.cells() for tally in tallies])
+
+
+def _scores(result: Comparison) -> tuple[Any, Any, Any]:
+    matched = np.stack([result.all("score_a"), result.all("score_b")], 1)
+    return matched, result.all("lost"), result.all("extra")
 
 
 def _detections(result: Comparison) -> str:

@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+HEAD = (
+    "output", "cosine", "mismatched", "mean |b-a|", "max |b-a|", "max |b-a|/|a|",
+    "highest A", "highest B",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -38,6 +43,7 @@ class Tally:
     what: str
     count: int = 0
     mismatched: int = 0
+    sum_absolute: float = 0.0
     max_absolute: float = 0.0
     max_relative: float = 0.0
     dot: float = 0.0
@@ -60,6 +66,7 @@ class Tally:
         difference = np.abs(y - x)
         known = x != 0
         relative = difference[known] / np.abs(x[known])
+        self.sum_absolute += float(difference.sum())
         self.max_absolute = max(self.max_absolute, float(difference.max(initial=0)))
         self.max_relative = max(self.max_relative, float(relative.max(initial=0)))
         sums = float(x @ y), float(x @ x), float(y @ y)
@@ -73,9 +80,43 @@ class Tally:
         return _cosine(self.dot, self.squares_a, self.squares_b)
 
     @property
+    def mean_absolute(self) -> float:
+        """Mean of |b - a|."""
+        return self.sum_absolute / self.count if self.count else 0.0
+
+    @property
     def mismatched_share(self) -> float:
         """Share of the elements that mismatch."""
         return self.mismatched / self.count if self.count else 0.0
+
+    def cells(self) -> tuple[str, ...]:
+        """For a table under HEAD."""
+        return (
+            self.what,
+            f"{self.cosine:.6f}",
+            f"{self.mismatched} ({self.mismatched_share:.2%})",
+            *(
+                f"{value:.3g}"
+                for value in (self.mean_absolute, self.max_absolute, self.max_relative)
+            ),
+            f"{self.highest_a:.4g}",
+            f"{self.highest_b:.4g}",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which knows no infinity."""
+        return {
+            "output": self.what,
+            "elements": self.count,
+            "cosine": self.cosine,
+            "worst_cosine": self.worst_cosine,
+            "mismatched": self.mismatched,
+            "mean_absolute": self.mean_absolute,
+            "max_absolute": self.max_absolute,
+            "max_relative": self.max_relative,
+            "highest_a": self.highest_a if math.isfinite(self.highest_a) else None,
+            "highest_b": self.highest_b if math.isfinite(self.highest_b) else None,
+        }
 
 
 def _cosine(dot: float, squares_a: float, squares_b: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import math
 from typing import Any
 
 from rich import box
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime.accuracy.compare import Comparison
-from runtime.accuracy.tally import Limits
+from runtime.accuracy.tally import HEAD, Limits
 
 WORST = 5
 
@@ -27,20 +26,7 @@ def as_json(result: Comparison, limits: Limits, verdict: str, beyond: list[str])
         "notes": result.notes,
         "limits": dataclasses.asdict(limits),
         "complete": not result.interrupted,
-        "outputs": [
-            {
-                "output": tally.what,
-                "elements": tally.count,
-                "cosine": tally.cosine,
-                "worst_cosine": tally.worst_cosine,
-                "mismatched": tally.mismatched,
-                "max_absolute": tally.max_absolute,
-                "max_relative": tally.max_relative,
-                "highest_a": _finite(tally.highest_a),
-                "highest_b": _finite(tally.highest_b),
-            }
-            for tally in result.tallies
-        ],
+        "outputs": [tally.to_dict() for tally in result.tallies],
         "detections": detections(result),
         "pictures": [
             {
@@ -110,18 +96,9 @@ def _plain_table(first: str, names: tuple[str, ...]) -> Table:
 
 
 def _outputs(result: Comparison) -> Table:
-    names = ("cosine", "mismatched", "max |b-a|", "max |b-a|/|a|", "highest A", "highest B")
-    table = _plain_table("output", names)
+    table = _plain_table(HEAD[0], HEAD[1:])
     for tally in result.tallies:
-        table.add_row(
-            tally.what,
-            f"{tally.cosine:.6f}",
-            f"{tally.mismatched} ({tally.mismatched_share:.2%})",
-            f"{tally.max_absolute:.3g}",
-            f"{tally.max_relative:.3g}",
-            f"{tally.highest_a:.4g}",
-            f"{tally.highest_b:.4g}",
-        )
+        table.add_row(*tally.cells())
     return table
 
 
@@ -164,8 +141,3 @@ def _worst(result: Comparison) -> list[str]:
         for one in worst
         if one.lost or one.extra
     ]
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
-    return value if math.isfinite(value) else None

@@ -19,11 +19,19 @@ from npud.errors import ConfigError
 from runtime.ab import variants
 from runtime.ab.bootstrap import Interval
 from runtime.ab.offline import Labelled, Outcome, labelled, matching_pictures, run
-from runtime.ab.report import distribution_rows, figures_rows, report
+from runtime.ab.report import (
+    SIDES,
+    distribution_rows,
+    figures_rows,
+    labelled_rows,
+    report,
+    side_rows,
+)
 from runtime.ab.variants import Item, ModelVariant, RecordedVariant, Variant
 from runtime.accuracy.dataset import Dataset, class_map, open_dataset
 from runtime.accuracy.metrics import pycocotools
 from runtime.accuracy.report import write_html
+from runtime.accuracy.tally import HEAD
 from runtime.cli._ab_live import follow
 from runtime.cli._eval import progress
 from runtime.cli.options import build
@@ -172,7 +180,7 @@ def _show(
     figures: Labelled | None,
 ) -> None:
     summary = outcome.summary
-    lines = [*summary.verdict(intervals), *summary.times(intervals)]
+    lines = [*summary.verdict(intervals), *summary.costs(intervals)]
     if as_json:
         document: dict[str, Any] = {
             "a": sides[0].name,
@@ -181,10 +189,17 @@ def _show(
             "complete": not outcome.interrupted,
             "verdict": lines,
             "figures": {k: vars(v) for k, v in intervals.items()},
+            "outputs": [tally.to_dict() for tally in outcome.tallies.values()],
+            "sides": {
+                name: dict(zip(("distinct", "scores", "saturated"), side.levels.counts()))
+                for name, side in zip("ab", sides)
+            },
         }
         if figures:
-            differences = {k: vars(v) for k, v in figures.differences.items()}
-            document["labels"] = {"a": figures.a, "b": figures.b, "differences": differences}
+            document["labels"] = {
+                part: {k: vars(v) for k, v in getattr(figures, part).items()}
+                for part in ("a", "b", "differences")
+            }
         click.echo(json.dumps(document, indent=1))
         return
     console = Console(highlight=False)
@@ -193,12 +208,14 @@ def _show(
         console.print(line, markup=False)
     _table(console, ("", "value", "interval of 95 %"), figures_rows(summary, intervals))
     _table(console, ("matched boxes", "p50", "p95", "max"), distribution_rows(summary))
+    if outcome.only_detections:
+        console.print(f"outputs are not compared: {outcome.only_detections}", markup=False)
+    elif outcome.tallies:
+        _table(console, HEAD, [tally.cells() for tally in outcome.tallies.values()])
+    _table(console, SIDES, side_rows(sides[0], sides[1], summary))
     if figures:
-        rows: list[tuple[str, ...]] = [
-            (k, f"{figures.a[k]:.4f}", f"{figures.b[k]:.4f}", f"[{d.low:+.4f}, {d.high:+.4f}]")
-            for k, d in figures.differences.items()
-        ]
-        _table(console, ("against the labels", "a", "b", "interval of b − a"), rows)
+        head = ("labels", "a", "b", "b − a")
+        _table(console, head, labelled_rows(figures))
 
 
 def _table(console: Console, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

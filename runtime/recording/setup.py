@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -57,6 +58,12 @@ class Setup(msgspec.Struct, forbid_unknown_fields=True, frozen=True, dict=True):
     def id(self) -> str:
         """A digest of all of it: the messages of a recording name their setup by it."""
         return hashlib.sha256(self.encode()).hexdigest()[:12]
+
+    @cached_property
+    def moved_bytes(self) -> int:
+        """Bytes of its inputs and outputs, which a frame moves between CPU and NPU."""
+        tensors = (tensor.spec() for tensor in (*self.inputs, *self.outputs))
+        return sum(math.prod(one.shape) * one.dtype.itemsize for one in tensors)
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

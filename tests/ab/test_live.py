@@ -20,6 +20,7 @@ from runtime.ab.live import sampled
 from runtime.contexts import open_engine
 from runtime.detector import read_model
 from runtime.pipeline import Pipeline
+from tests.ab.test_offline import changed
 from tests.conftest import Daemon
 from tests.test_daemon import receive
 from tests.test_reload import Heard, copy_of_model
@@ -104,6 +105,19 @@ def test_a_split_publishes_every_frame_once_and_names_its_variant(tmp_path: Path
     assert shown.mode == "split"
     assert shown.frames == FRAMES
     assert shown.values["boxes_per_frame"] < 0
+
+
+def test_classes_of_b_get_the_numbers_that_a_has_for_their_names(tmp_path: Path) -> None:
+    one = copy_of_model(tmp_path, "one")
+    b = {"path": str(changed(tmp_path / "two.onnx", reverse=True))}
+    _, (shown,), _ = run(settings(one, mode="shadow", sample=1.0, model=b), every_frame=False)
+    assert (shown.values["only_a"], shown.values["only_b"]) == (0, 0)
+    alone, _, _ = run(settings(one, mode="split", sample=1e-9, model=b), every_frame=True)
+    mixed, _, _ = run(settings(one, mode="split", sample=0.5, model=b), every_frame=True)
+    assert {m.variant for m in mixed.detections()} == {"a", "b"}
+    for expected, got in zip(alone.detections(), mixed.detections()):
+        ids = (m.detections.class_ids.tolist() for m in (expected, got))
+        assert len(set(map(tuple, ids))) == 1, got.frame
 
 
 def test_the_hash_takes_its_share_and_the_same_frames_always() -> None:

@@ -6,15 +6,18 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
+from runtime import bundled
 from runtime.accuracy.dataset import class_map, open_dataset
 from runtime.accuracy.metrics import Resampler, figures_of
 from runtime.accuracy.records import Result
-from runtime.scenes import Street
+from runtime.scenes import LABELS, Street
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -28,13 +31,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def figures(command: Command, *arguments: str | Path) -> dict[str, dict[str, float]]:
+def told(command: Command, *arguments: str | Path) -> dict[str, Any]:
+    """What `npud ab` says of the bundled model as a."""
     code, out, error = command("ab", "bundled", *arguments, "--json")
     assert code == 0, error
-    document = json.loads(out)
+    document: dict[str, Any] = json.loads(out)
     assert document["complete"]
-    found: dict[str, dict[str, float]] = document["figures"]
-    return found | {"verdict": document["verdict"]}
+    return document
+
+
+def figures(command: Command, *arguments: str | Path) -> dict[str, Any]:
+    document = told(command, *arguments)
+    return document["figures"] | {"verdict": document["verdict"]}
 
 
 def test_a_model_and_itself(command: Command, pictures: Path) -> None:
@@ -63,6 +71,65 @@ def test_a_higher_threshold_shows_as_flips(command: Command, pictures: Path) -> 
     assert found["only_a"]["value"] > 0
     assert found["lost"]["value"] == found["only_a"]["value"]  # all are found, with lower scores
     assert found["score_shift"]["value"] == 0
+
+
+def changed(path: Path, add: float = 0.0, *, reverse: bool = False) -> Path:
+    """The bundled model with class logits that are higher, or in the opposite order of classes."""
+    model = onnx.load(bundled.MODEL)
+    labels = list(LABELS)
+    for output in model.graph.output:
+        if not output.name.startswith("cls"):
+            continue
+        for node in model.graph.node:
+            node.output[:] = [f"{n}_before" if n == output.name else n for n in node.output]
+        before, moved = f"{output.name}_before", f"{output.name}_moved"
+        amount, order = (onnx.numpy_helper.from_array(array, f"{output.name}_{kind}")
+                         for kind, array in (("add", np.float32(add)),
+                                             ("order", np.arange(len(labels))[::-1].copy())))  # fmt: skip
+        model.graph.initializer.extend([amount, order])
+        model.graph.node.append(onnx.helper.make_node("Add", [before, amount.name], [moved]))
+        kind, inputs = ("Gather", [moved, order.name]) if reverse else ("Identity", [moved])
+        axis = {"axis": 1} if reverse else {}
+        model.graph.node.append(onnx.helper.make_node(kind, inputs, [output.name], **axis))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    manifest = bundled.MODEL.with_suffix(".toml").read_text().partition("# Street(")[0]
+    written = json.dumps(labels), json.dumps(labels[::-1] if reverse else labels)
+    assert written[0] in manifest
+    path.with_suffix(".toml").write_text(manifest.replace(*written))
+    return path
+
+
+def test_raw_outputs_differ_by_what_was_added(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    b = changed(tmp_path / "louder.onnx", 0.5)
+    document = told(command, b, "--images", pictures)
+    outputs = {one["output"]: one for one in document["outputs"]}
+    assert len(outputs) == 9  # three strides: boxes, logits, probabilities
+    for name, one in outputs.items():
+        if name.endswith("logits"):
+            assert one["mean_absolute"] == pytest.approx(0.5, abs=1e-5)
+            assert one["max_absolute"] == pytest.approx(0.5, abs=1e-4)
+        elif name.endswith("probabilities"):
+            assert 0 < one["max_absolute"] <= 0.1245  # sigmoid(x + 0.5) - sigmoid(x), at -0.25
+        else:
+            assert one["max_absolute"] == 0
+    assert document["figures"]["score_shift"]["low"] > 0
+    assert document["figures"]["shift"]["high"] == 0
+    size = 3 * 320 * 320 + 10 * (40 * 40 + 20 * 20 + 10 * 10)  # input and six outputs, float32
+    assert document["figures"]["moved"] == {"value": 0, "low": 0, "high": 0}
+    code, out, _ = command("ab", "bundled", b, "--images", pictures)
+    assert code == 0
+    assert out.count(f"{4 * size / 1e6:.3f} MB") == 2
+
+
+def test_classes_of_another_order_are_matched_by_name(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    document = told(command, changed(tmp_path / "b.onnx", reverse=True), "--images", pictures)
+    for name in ("only_a", "only_b", "score_shift", "shift"):
+        assert document["figures"][name]["value"] == 0
 
 
 def test_options_on_recorded_outputs(command: Command, tmp_path: Path) -> None:

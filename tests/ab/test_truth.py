@@ -31,7 +31,7 @@ def test_b_that_is_a_has_no_difference() -> None:
         assert (value.value, value.low, value.high) == (0, 0, 0), name
     assert intervals["iou"].value == pytest.approx(1)
     assert one.verdict(intervals) == [f"no difference shown yet, n = {FRAMES} frames"]
-    assert one.times(intervals) == []
+    assert one.costs(intervals) == []
 
 
 @pytest.mark.parametrize(
