@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -63,7 +62,7 @@ def run(
 ) -> Outcome:
     """Both sides on every frame, in turns first; Ctrl-C ends it with what was done."""
     outcome = Outcome(Summary(block, kept=1 << 30))
-    worst: list[tuple[float, int, Example]] = []
+    worst: dict[int, Example] = {}  # by block: neighbouring frames show the same
     numbers = count()
     try:
         for item in items:
@@ -82,16 +81,24 @@ def run(
             _outputs(outcome, (a, b), found)
             for results, one in zip(outcome.results, found):
                 results.append(_result(item, one))
-            if pair.difference > 0 and (len(worst) < EXAMPLES or pair.difference > worst[0][0]):
-                example = _example(item, found, (a.threshold, b.threshold), pair.difference)
-                heapq.heappush(worst, (pair.difference, number, example))
-                del worst[: max(0, len(worst) - EXAMPLES)]
-                heapq.heapify(worst)
+            if _is_among(worst, number // block, pair.difference):
+                thresholds = a.threshold, b.threshold
+                worst[number // block] = _example(item, found, thresholds, pair.difference)
+                if len(worst) > EXAMPLES:
+                    del worst[min(worst, key=lambda k: worst[k].difference)]
             advance()
     except KeyboardInterrupt:
         outcome.interrupted = True
-    outcome.examples = [example for _, _, example in sorted(worst, key=lambda w: -w[0])]
+    outcome.examples = sorted(worst.values(), key=lambda example: -example.difference)
     return outcome
+
+
+def _is_among(worst: dict[int, Example], block: int, difference: float) -> bool:
+    """Whether a frame of this block belongs to those that differ most."""
+    if block in worst:
+        return difference > worst[block].difference
+    least = min((w.difference for w in worst.values()), default=0.0)
+    return difference > (least if len(worst) >= EXAMPLES else 0.0)
 
 
 def _as_a(a: Variant, b: Variant, found: Found) -> Found:

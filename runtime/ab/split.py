@@ -76,11 +76,14 @@ class SplitSummary:
 
     def verdict(self, intervals: dict[str, Interval]) -> list[str]:
         """What is shown, in words."""
+        nothing = f"no difference shown yet, n = {len(self)} frames"
+        if not self.enough():
+            return [f"{nothing}; {bootstrap.FEWEST * self._block} or more of each are needed"]
         shown = []
         for name, text in JUDGED.items():
             one = intervals.get(name)
-            if one and self.enough() and one.excludes_zero:
+            if one and one.excludes_zero:
                 up = one.value > 0
                 words = {"more": "more" if up else "fewer", "way": "higher" if up else "lower"}
                 shown.append(text.format(size=abs(one.value), **words))
-        return shown or [f"no difference shown yet, n = {len(self)} frames"]
+        return shown or [nothing]

@@ -132,14 +132,15 @@ class Summary:
 
     def verdict(self, intervals: dict[str, Interval]) -> list[str]:
         """What is shown, in words; one line "no difference shown yet" where nothing is."""
-        shown = []
-        if self.enough():
-            shown = [
-                say(m, intervals[m.name])
-                for m in MEASURES
-                if m.judged and intervals[m.name].excludes_zero
-            ]
-        return shown or [f"no difference shown yet, n = {len(self)} frames"]
+        nothing = f"no difference shown yet, n = {len(self)} frames"
+        if not self.enough():
+            return [f"{nothing}; {bootstrap.FEWEST * self._block} or more are needed"]
+        shown = [
+            say(m, intervals[m.name])
+            for m in MEASURES
+            if m.judged and intervals[m.name].excludes_zero
+        ]
+        return shown or [nothing]
 
     def costs(self, intervals: dict[str, Interval]) -> list[str]:
         """Differences of time and of bytes moved that are shown, in words."""

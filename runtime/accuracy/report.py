@@ -30,7 +30,7 @@ th, td { padding: 0.2rem 0.9rem 0.2rem 0; text-align: right;
   border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
 th { font-weight: 600; }
-.wide { overflow-x: auto; } .plots { display: flex; flex-wrap: wrap;
+.wide { overflow-x: auto; margin-bottom: 1rem; } .plots { display: flex; flex-wrap: wrap;
   gap: 1rem; margin-top: 1rem; }
 figure { margin: 0; } figcaption { font-size: 0.9rem; } svg { max-width: 100%; height: auto; }
 svg text { font-family: system-ui, sans-serif !important; }

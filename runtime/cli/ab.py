@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from runtime.ab.variants import Item, ModelVariant, RecordedVariant, Variant
 from runtime.accuracy.dataset import Dataset, class_map, open_dataset
 from runtime.accuracy.metrics import pycocotools
 from runtime.accuracy.report import write_html
-from runtime.accuracy.tally import HEAD
 from runtime.cli._ab_live import follow
 from runtime.cli._eval import progress
 from runtime.cli.options import build
@@ -211,14 +210,21 @@ def _show(
     if outcome.only_detections:
         console.print(f"outputs are not compared: {outcome.only_detections}", markup=False)
     elif outcome.tallies:
-        _table(console, HEAD, [tally.cells() for tally in outcome.tallies.values()])
+        shown = [
+            (t.what, f"{t.cosine:.6f}", f"{t.mean_absolute:.3g}", f"{t.max_absolute:.3g}")
+            for t in outcome.tallies.values()
+        ]
+        _table(console, ("output", "cosine", "mean |b-a|", "max |b-a|"), shown)
     _table(console, SIDES, side_rows(sides[0], sides[1], summary))
     if figures:
-        head = ("labels", "a", "b", "b − a")
-        _table(console, head, labelled_rows(figures))
+        against = [
+            (name, f"{figures.a[name].value:.4f}", f"{figures.b[name].value:.4f}", told[-1])
+            for name, *told in labelled_rows(figures)
+        ]
+        _table(console, ("against the labels", "a", "b", "b − a"), against)
 
 
-def _table(console: Console, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(console: Console, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(head):
         table.add_column(name, justify="right" if number else "left")

@@ -95,8 +95,10 @@ def test_nothing_is_said_of_too_few_frames() -> None:
     for _ in range(5):
         a = truth.scene(rng)
         one.add(truth.pair(a, truth.changed(a, rng, score=-0.1)))
-    assert one.verdict(one.intervals()) == ["no difference shown yet, n = 5 frames"]
-    assert Summary().verdict({}) == ["no difference shown yet, n = 0 frames"]
+    assert one.verdict(one.intervals()) == [
+        "no difference shown yet, n = 5 frames; 8 or more are needed"
+    ]
+    assert Summary().verdict({}) == ["no difference shown yet, n = 0 frames; 8 or more are needed"]
 
 
 def test_words() -> None:
