@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from types import FrameType
 
@@ -22,6 +24,7 @@ from runtime.control.commands import Daemon
 from runtime.control.place import socket_path
 from runtime.control.server import ControlServer
 from runtime.detector import read_model
+from runtime.engine import Engine
 from runtime.health import Health
 from runtime.notify import Notifier, ServiceManager
 from runtime.pipeline import Pipeline
@@ -34,6 +37,7 @@ from runtime.web import WebServer, health_pages, metrics_page
 log = logging.getLogger("npud")
 STATUS_S = 1.0
 IMPATIENT_S = 1.0
+LOOK_S = 0.05  # how often it is looked whether to stop while the model is loaded
 DESCRIPTORS = 65536
 
 
@@ -56,7 +60,12 @@ def run(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals(stop, hangup if reread else None))
         outlets = _bind(settings, silent, stack)
-        parts = _assemble(settings, outlets, every_frame, recorder, reread, stack)
+        engine = _load(settings, stop)
+        if engine is None:
+            log.info("stopped while the model was being loaded")
+            return
+        stack.callback(engine.close)
+        parts = _assemble(settings, engine, outlets, every_frame, recorder, reread, stack)
         parts.pipeline.open(stop)
         stack.callback(lambda: comparing.end(parts.pipeline))
         stack.callback(parts.pipeline.stop)
@@ -113,17 +122,34 @@ def _bind(settings: Config, silent: bool, stack: contextlib.ExitStack) -> _Outle
     return _Outlets(publisher, web)
 
 
+def _load(settings: Config, stop: threading.Event) -> Engine | None:
+    """Load the model, in a thread: who is to stop does not wait for it.  Raises what it raises."""
+    done: Future[Engine] = Future()
+
+    def work() -> None:
+        try:
+            model = read_model(settings.model)
+            done.set_result(open_engine(model, settings.model, settings.backend))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    while not stop.is_set():
+        with contextlib.suppress(NotYet):
+            return done.result(LOOK_S)
+    return None
+
+
 def _assemble(
     settings: Config,
+    engine: Engine,
     outlets: _Outlets,
     every_frame: bool,
     recorder: Recorder | None,
     reread: Callable[[], Config] | None,
     stack: contextlib.ExitStack,
 ) -> _Parts:
-    """Load the model, and connect all parts; `stack` closes them."""
-    engine = open_engine(read_model(settings.model), settings.model, settings.backend)
-    stack.callback(engine.close)
+    """Connect all parts; `stack` closes them."""
     backlog = Backlog(settings.record) if settings.record.enabled and not recorder else None
     if backlog:
         stack.callback(backlog.close)

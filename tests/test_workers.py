@@ -291,6 +291,33 @@ def test_a_worker_that_never_loads_does_not_keep_the_daemon_from_ending(
     assert not Path(f"/proc/{loading}").exists()
 
 
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+@pytest.mark.parametrize("fault", ["load-hang", "hang"])
+def test_nobody_who_is_to_stop_waits_for_the_npu(
+    daemon: Start,
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    isolation: str,
+    fault: str,
+) -> None:
+    order, config = tmp_path / "fault", tmp_path / "config.toml"
+    monkeypatch.setenv(testing.FILE, str(order))
+    config.write_text(
+        f'[backend]\nname = "runtime.testing:FaultyBackend"\nisolation = "{isolation}"\n'
+        f'deadline_ms = 600_000\nload_deadline_s = 600\n[publish]\nendpoint = "{endpoint}"\n'
+    )
+    testing.inject(order, fault)
+    started = daemon("--config", str(config))
+    end = time.monotonic() + 30
+    while order.exists():
+        assert time.monotonic() < end, started.log
+        time.sleep(0.02)
+    assert started.stop(timeout_s=15) == 0
+    assert "Traceback" not in started.log
+    assert list(Path(endpoint.removeprefix("ipc://")).parent.iterdir()) == []
+
+
 def test_a_model_that_does_not_load_at_all_is_one_line(
     daemon: Start, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

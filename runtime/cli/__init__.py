@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 
 import click
 
@@ -67,6 +69,25 @@ def command() -> None:
       npud run --source /dev/video0 &
       npud watch
     """
+
+
+def program() -> None:
+    """main(), as a process of its own.
+
+    A thread that is still in a vendor's code must not see the interpreter being taken down: it
+    would end the process with SIGABRT or SIGSEGV, whatever the exit code was to be.
+    """
+    try:
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    if any(thread.daemon for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed by whoever read it
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 """`python -m runtime.cli`: the command npud, without its script."""
 
-from runtime.cli import main
+from runtime.cli import program
 
-main()
+program()
