@@ -2,20 +2,26 @@
 
     python -m benchmarks.gallery MODELS_DIR DATA_DIR [--part broken|healthy] [--only NAME]
     python -m benchmarks.gallery --bundled
+    python -m benchmarks.gallery MODELS_DIR DATA_DIR --held-out 4 [--only NAME]
 
 MODELS_DIR holds yolov8n.onnx, yolo26n.onnx, yolov5n.onnx, bin/ and rknn/; DATA_DIR bus.jpg,
 zidane.jpg and coco_val/images.  With --bundled the embedded model alone is broken.  Every case is
 probed with the float model as the reference, and alone: "untold" means that pictures alone show no
 difference, so that npud names nothing; a wrong cause is shown as WRONG.  Healthy models are probed
 on two photos, ten pictures and two without objects.  Exit code: 0 without a WRONG.
+
+--held-out probes broken and good models on so many pictures of DATA_DIR that no margin was set on,
+and counts what is said of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +31,8 @@ from benchmarks.gallery_models import Case, Good, cases, good, write_manifest
 from npud.errors import NpudError
 from postprocess.tensor import TensorSpec
 from runtime import bundled, config
-from runtime.detector import CANARY_FRAME
+from runtime.detector import CANARY_FRAME, Detector, read_model
+from runtime.frame import Frame
 from runtime.models import recording
 from runtime.probe.probe import Report, probe
 from runtime.scenes import Street
@@ -33,6 +40,9 @@ from runtime.sources.images import read_image
 
 NAMES = ("yolov8n", "yolo26n", "yolov5n")
 CELLS = "NHWC"
+SEEN = 5  # each so many-th picture of COCO was looked at when margins were set
+OBJECTS = 3
+HOW = ("float model", "alone")
 
 
 def main() -> None:
@@ -42,7 +52,11 @@ def main() -> None:
     parser.add_argument("--bundled", action="store_true", help="the embedded model alone")
     parser.add_argument("--part", choices=("broken", "healthy"))
     parser.add_argument("--only", choices=(*NAMES, "real", "street"))
+    parser.add_argument("--held-out", type=int, metavar="N", help="on N other pictures: counts")
     given = parser.parse_args()
+    if given.held_out:
+        held_out(*given.folders, given.held_out, given.only)
+        return
     parts = (given.part,) if given.part else ("broken", "healthy")
     wrong = 0
     if given.only in (None, "street"):
@@ -84,7 +98,7 @@ def _bundled(parts: tuple[str, ...]) -> int:
 
 def _all(models: Path, data: Path, parts: tuple[str, ...], only: str | None) -> int:
     photos = {p.name: read_image(p) for p in (data / "bus.jpg", data / "zidane.jpg")}
-    coco = sorted((data / "coco_val" / "images").glob("*.jpg"))[::5]
+    coco = sorted((data / "coco_val" / "images").glob("*.jpg"))[::SEEN]
     pictures = photos | {p.name: read_image(p) for p in coco} | empty()
     wrong = 0
     for name in NAMES if only is None else [n for n in NAMES if n == only]:
@@ -98,6 +112,51 @@ def _all(models: Path, data: Path, parts: tuple[str, ...], only: str | None) -> 
         with tempfile.TemporaryDirectory() as place:
             wrong += _broken(list(real(models, Path(place))), photos)
     return wrong
+
+
+def held_out(models: Path, data: Path, count: int, only: str | None) -> None:
+    """Print how often the right cause, none, or a wrong one is named on other pictures."""
+    chosen = sorted((data / "coco_val" / "images").glob("*.jpg"))
+    rest = [path for number, path in enumerate(chosen) if number % SEEN]
+    print("| model | pictures | with the float model: right | untold | wrong |", end="")
+    print(" alone: right | untold | wrong |\n|---|---|---|---|---|---|---|---|")
+    for name in NAMES if only is None else [only]:
+        with tempfile.TemporaryDirectory() as place:
+            one = good(models / f"{name}.onnx", read_image(data / "bus.jpg"), Path(place))
+            pictures = list(itertools.islice(_with_objects(one.uncut, rest), count))
+            whole = [
+                Case(f"good {form}", name, "healthy", path, one.uncut, "healthy")
+                for form, path in one.forms.items()
+            ]
+            counts: Counter[str] = Counter()
+            for picture, pixels in pictures:
+                with tempfile.TemporaryDirectory(dir=place) as own:
+                    for case in (*cases(one, Path(own), pixels), *whole):
+                        _count(case, picture, pixels, counts)
+        cells = [counts[f"{how} {what}"] for how in HOW for what in ("right", "untold", "wrong")]
+        print(f"| {name} | {len(pictures)} | {' | '.join(map(str, cells))} |", flush=True)
+
+
+def _count(case: Case, picture: str, pixels: np.ndarray, counts: Counter[str]) -> None:
+    for how, reference in zip(HOW, (case.reference, None)):
+        said, _ = named(case.path, [pixels], reference)
+        wanted = (case.cause,) if reference else (case.cause, case.alone)
+        what = "right" if said in wanted else "untold" if said == "healthy" else "wrong"
+        counts[f"{how} {what}"] += 1
+        if what != "right" and (what == "wrong" or reference):
+            text = f"{case.model}, {case.name}, {picture}, {how}: {said}, not {case.cause}"
+            print(text, file=sys.stderr)
+
+
+def _with_objects(model: Path, paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
+    """The pictures in which a good model finds at least OBJECTS."""
+    settings = config.Model(path=str(model))
+    detector = Detector(read_model(settings), settings, config.Backend(threads=1))
+    for path in paths:
+        pixels = read_image(path)
+        if len(detector.detect(Frame(pixels))[0]) >= OBJECTS:
+            yield path.name, pixels
+    detector.close()
 
 
 def empty() -> dict[str, np.ndarray]:
