@@ -90,6 +90,11 @@ class Fields:
         inner = self._map(key)
         return {name: inner.number(name) for name in inner._values}
 
+    def tables(self, key: str, names: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return a map of any names to maps with an integer ≥ 0 for each of `names`."""
+        inner = self._map(key)
+        return {name: inner.integers(name, names) for name in inner._values}
+
     def boxes(self, key: str) -> NDArray[np.float32]:
         """Return a list of [x1, y1, x2, y2] as (N, 4) float32, finite."""
         return self._reals(key, "a list of [x1, y1, x2, y2], finite numbers", (-1, 4))

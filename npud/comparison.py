@@ -10,6 +10,7 @@ from npud._fields import Fields
 
 Mode = Literal["shadow", "split"]
 MODES = get_args(Mode)
+COUNTS = ("matched", "only_a", "only_b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class CompareMessage:
     frames: pairs of frames (shadow) or frames of both variants (split); skipped: sampled frames
     that b did not get since the board was busy.  values, low and high hold each measure with its
     interval of 95 %, of b less a (docs/ab.md lists them); verdict says in words what is shown.
+    spread has p50, p95 and max of what matched boxes differ by, classes the COUNTS of boxes of each
+    label; both are empty in split mode.
     """
 
     kind: ClassVar[str] = "compare"
@@ -35,6 +38,8 @@ class CompareMessage:
     values: Mapping[str, float] = field(default_factory=dict)
     low: Mapping[str, float] = field(default_factory=dict)
     high: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
@@ -61,4 +66,6 @@ class CompareMessage:
             values=fields.numbers("values"),
             low=fields.numbers("low"),
             high=fields.numbers("high"),
+            spread=fields.numbers("spread"),
+            classes=fields.tables("classes", COUNTS),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from npud.comparison import CompareMessage
-from npud.detections import Detections
+from npud.detections import Detections, label_of
 from npud.errors import InferenceError
 from runtime.ab.bootstrap import Interval
 from runtime.ab.pairs import Found, compare
@@ -25,6 +25,7 @@ from runtime.frame import Frame
 log = logging.getLogger("npud")
 MESSAGE_S = 5.0  # between two messages of a camera
 RESAMPLES = 500  # enough for a figure that is renewed every few seconds
+BELOW = ("lost", "gained")  # what lies below the thresholds nobody has seen here
 BLOCK = 10  # sampled frames that are taken together: neighbours are alike
 
 
@@ -75,7 +76,7 @@ class Live:
     ) -> None:
         self.settings, self.b = settings, b
         self._thresholds, self._calm = thresholds, calm
-        self._rename = renamed_to(labels, b.files.labels)
+        self._labels, self._rename = labels, renamed_to(labels, b.files.labels)
         self.latest: list[CompareMessage] = []  # what was published last
         self._sides: dict[str, _Side] = {}
         self._changed = threading.Condition()
@@ -165,7 +166,13 @@ class Live:
             intervals = side.statistics.intervals(side.seq, RESAMPLES)
             verdict = side.statistics.verdict(intervals)
             frames = len(side.statistics)
-        known = {k: v for k, v in intervals.items() if v.low == v.low and v.value == v.value}
+            paired = side.statistics if isinstance(side.statistics, Summary) else Summary()
+            spread, classes = paired.spread(), paired.classes()
+        known = {
+            k: v
+            for k, v in intervals.items()
+            if k not in BELOW and v.low == v.low and v.value == v.value
+        }
         side.seq += 1
         return CompareMessage(
             camera=camera,
@@ -181,6 +188,8 @@ class Live:
             values={k: v.value for k, v in known.items()},
             low={k: v.low for k, v in known.items()},
             high={k: v.high for k, v in known.items()},
+            spread=spread,
+            classes={label_of(self._labels, c): counts for c, counts in classes.items()},
         )
 
     def _work(self) -> None:

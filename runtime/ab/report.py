@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from npud.comparison import COUNTS
 from npud.detections import label_of
 from runtime.ab.bootstrap import LEVEL, Interval
 from runtime.ab.offline import Example, Labelled, Outcome
@@ -23,6 +24,8 @@ from runtime.draw import draw
 
 STEPS = 20  # of scores, in the plot of agreement
 WORST_CLASSES = 12
+CLASS_HEAD = ("class", "matched", "only in a", "only in b")
+SPREAD = {"score": "|score difference|", "shift": "distance of centres, px", "iou": "1 − IoU"}
 SIDES = ("variant", "moved a frame", "distinct scores", "of so many", "saturated")
 UNITS = {m.name: m.unit for m in MEASURES} | {"shift": "px"}
 NAMES = {
@@ -66,33 +69,24 @@ def figures_rows(summary: Summary, intervals: dict[str, Interval]) -> list[tuple
     return rows
 
 
-def distribution_rows(summary: Summary) -> list[tuple[str, ...]]:
+def distribution_rows(spread: Mapping[str, float]) -> list[tuple[str, ...]]:
     """p50, p95 and max of what matched boxes differ by."""
-    rows = []
-    for name, what in (
-        ("score_shifts", "|score difference|"),
-        ("shifts_px", "distance of centres, px"),
-        ("ious", "1 − IoU"),
-    ):
-        values = summary.values(name)
-        values = 1 - values if name == "ious" else np.abs(values)
-        if len(values):
-            marks = np.percentile(values, [50, 95, 100])
-            rows.append((what, *(f"{mark:.4f}" for mark in marks)))
-    return rows
-
-
-def class_rows(summary: Summary, labels: Sequence[str]) -> list[tuple[str, ...]]:
-    """Matched and unmatched boxes of each class, those with most differences first."""
-    counts = summary.classes
-    ids = sorted(
-        {*counts["matched"], *counts["only_a"], *counts["only_b"]},
-        key=lambda c: (-counts["only_a"][c] - counts["only_b"][c], -counts["matched"][c], c),
-    )
     return [
-        (label_of(tuple(labels), c), *(str(counts[k][c]) for k in ("matched", "only_a", "only_b")))
-        for c in ids[:WORST_CLASSES]
+        (what, *(f"{spread[f'{name}_{mark}']:.4f}" for mark in ("p50", "p95", "max")))
+        for name, what in SPREAD.items()
+        if f"{name}_p50" in spread
     ]
+
+
+def by_label(summary: Summary, labels: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """Boxes of each class, by its name."""
+    return {label_of(labels, c): counts for c, counts in summary.classes().items()}
+
+
+def class_rows(classes: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
+    """Matched and unmatched boxes of each class, those with most differences first."""
+    rows = [(label, *(str(one[k]) for k in COUNTS)) for label, one in classes.items()]
+    return rows[:WORST_CLASSES]
 
 
 def report(
@@ -120,7 +114,7 @@ def report(
         "<h2>Figures</h2>",
         table(("what", "value", "interval"), figures_rows(summary, intervals)),
         "<h2>How matched boxes differ</h2>",
-        table(("what", "p50", "p95", "max"), distribution_rows(summary)),
+        table(("what", "p50", "p95", "max"), distribution_rows(summary.spread())),
         pictures(
             ("Agreement by score", _agreement(outcome)),
             ("Scores of both", plots.score_pairs(*_scores(outcome))),
@@ -129,7 +123,7 @@ def report(
             ("Time per stage, mean", _times(summary)),
         ),
         "<h2>Classes</h2>",
-        table(("class", "matched", "only in a", "only in b"), class_rows(summary, a.labels)),
+        table(CLASS_HEAD, class_rows(by_label(summary, a.labels))),
         "<h2>Outputs</h2>",
         _outputs(outcome),
         table(SIDES, side_rows(a, b, summary)),

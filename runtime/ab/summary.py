@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npud.comparison import COUNTS
 from runtime.ab import bootstrap
 from runtime.ab.bootstrap import Interval
 from runtime.ab.pairs import SUMS, Pair
 
 KEPT = 5000  # frames, the latest ones, over which a running comparison is summed up
 VALUES = 200_000  # matched boxes whose differences are kept for distributions
+DIFFERENCES = ("score_shifts", "ious", "shifts_px")
+CLASSES = ("class_ids", "only_a", "only_b")  # of a Pair, in the order of COUNTS
+NO_CLASS = np.empty(0, np.int32)
 COLUMN = {name: number for number, name in enumerate(SUMS)}
 
 
@@ -83,11 +88,8 @@ class Summary:
     def __init__(self, block: int = 1, kept: int = KEPT) -> None:
         self._block = block
         self._sums: deque[NDArray[np.float64]] = deque(maxlen=kept)
-        self._values: dict[str, deque[NDArray[np.float64]]] = {
-            name: deque(maxlen=kept) for name in ("score_shifts", "ious", "shifts_px")
-        }
-        self.classes: dict[str, Counter[int]] = {
-            name: Counter() for name in ("matched", "only_a", "only_b")
+        self._values: dict[str, deque[NDArray[Any]]] = {
+            name: deque(maxlen=kept) for name in (*DIFFERENCES, *CLASSES)
         }
 
     def __len__(self) -> int:
@@ -97,20 +99,38 @@ class Summary:
         """Count a frame."""
         self._sums.append(pair.sums)
         for name, values in self._values.items():
-            values.append(np.asarray(getattr(pair, name), np.float64))
-        self.classes["matched"].update(pair.class_ids.tolist())
-        self.classes["only_a"].update(pair.only_a.tolist())
-        self.classes["only_b"].update(pair.only_b.tolist())
+            values.append(getattr(pair, name))
 
     def total(self, name: str) -> float:
         """Sum of one of SUMS over all frames."""
         return float(sum(row[COLUMN[name]] for row in self._sums))
 
-    def values(self, name: str) -> NDArray[np.float64]:
+    def values(self, name: str) -> NDArray[Any]:
         """All score_shifts, ious or shifts_px of matched boxes."""
         kept = self._values[name]
         joined = np.concatenate(list(kept)) if kept else np.empty(0)
         return joined[-VALUES:]
+
+    def spread(self) -> dict[str, float]:
+        """p50, p95 and max of |score difference|, 1 - IoU and the distance of centres, px."""
+        found: dict[str, float] = {}
+        for what, name in (("score", "score_shifts"), ("iou", "ious"), ("shift", "shifts_px")):
+            values = self.values(name).astype(np.float64)
+            distances = 1 - values if what == "iou" else np.abs(values)
+            if len(distances):
+                marks = np.percentile(distances, [50, 95, 100]).tolist()
+                found |= {f"{what}_{mark}": v for mark, v in zip(("p50", "p95", "max"), marks)}
+        return found
+
+    def classes(self) -> dict[int, dict[str, int]]:
+        """How many boxes of each class are matched, only in a, only in b; most unmatched first."""
+        kept = (np.concatenate([NO_CLASS, *self._values[name]]) for name in CLASSES)
+        counts = [np.bincount(ids, minlength=1) for ids in kept]
+        size = max(map(len, counts))
+        table = np.stack([np.pad(one, (0, size - len(one))) for one in counts], 1)
+        seen = np.flatnonzero(table.sum(axis=1)).tolist()
+        seen.sort(key=lambda c: (-table[c, 1:].sum(), -table[c, 0], c))
+        return {c: dict(zip(COUNTS, table[c].tolist())) for c in seen}
 
     def intervals(self, seed: int = 0, resamples: int = bootstrap.RESAMPLES) -> dict[str, Interval]:
         """Each measure, and the means of iou, shift and score_distance, with intervals."""

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 import npud
 from npud.errors import ConfigError
@@ -20,7 +18,10 @@ from runtime.ab import variants
 from runtime.ab.bootstrap import Interval
 from runtime.ab.offline import Labelled, Outcome, labelled, matching_pictures, run
 from runtime.ab.report import (
+    CLASS_HEAD,
     SIDES,
+    by_label,
+    class_rows,
     distribution_rows,
     figures_rows,
     labelled_rows,
@@ -31,7 +32,7 @@ from runtime.ab.variants import Item, ModelVariant, RecordedVariant, Variant
 from runtime.accuracy.dataset import Dataset, class_map, open_dataset
 from runtime.accuracy.metrics import pycocotools
 from runtime.accuracy.report import write_html
-from runtime.cli._ab_live import follow
+from runtime.cli._ab_live import follow, rich_table
 from runtime.cli._eval import progress
 from runtime.cli.options import build
 from runtime.config import Config
@@ -188,6 +189,8 @@ def _show(
             "complete": not outcome.interrupted,
             "verdict": lines,
             "figures": {k: vars(v) for k, v in intervals.items()},
+            "spread": summary.spread(),
+            "classes": by_label(summary, sides[0].labels),
             "outputs": [tally.to_dict() for tally in outcome.tallies.values()],
             "sides": {
                 name: dict(zip(("distinct", "scores", "saturated"), side.levels.counts()))
@@ -202,11 +205,15 @@ def _show(
         click.echo(json.dumps(document, indent=1))
         return
     console = Console(highlight=False)
+
+    def show(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        console.print(rich_table(head, rows))
+
     console.print(f"a  {sides[0].name}\nb  {sides[1].name}\n", markup=False)
     for line in lines:
         console.print(line, markup=False)
-    _table(console, ("", "value", "interval of 95 %"), figures_rows(summary, intervals))
-    _table(console, ("matched boxes", "p50", "p95", "max"), distribution_rows(summary))
+    show(("", "value", "interval of 95 %"), figures_rows(summary, intervals))
+    show(("matched boxes", "p50", "p95", "max"), distribution_rows(summary.spread()))
     if outcome.only_detections:
         console.print(f"outputs are not compared: {outcome.only_detections}", markup=False)
     elif outcome.tallies:
@@ -214,20 +221,13 @@ def _show(
             (t.what, f"{t.cosine:.6f}", f"{t.mean_absolute:.3g}", f"{t.max_absolute:.3g}")
             for t in outcome.tallies.values()
         ]
-        _table(console, ("output", "cosine", "mean |b-a|", "max |b-a|"), shown)
-    _table(console, SIDES, side_rows(sides[0], sides[1], summary))
+        show(("output", "cosine", "mean |b-a|", "max |b-a|"), shown)
+    classes = by_label(summary, sides[0].labels)
+    show(CLASS_HEAD, class_rows(classes))
+    show(SIDES, side_rows(sides[0], sides[1], summary))
     if figures:
         against = [
             (name, f"{figures.a[name].value:.4f}", f"{figures.b[name].value:.4f}", told[-1])
             for name, *told in labelled_rows(figures)
         ]
-        _table(console, ("against the labels", "a", "b", "b − a"), against)
-
-
-def _table(console: Console, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, name in enumerate(head):
-        table.add_column(name, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        show(("against the labels", "a", "b", "b − a"), against)

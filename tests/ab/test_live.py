@@ -20,6 +20,7 @@ from runtime.ab.live import sampled
 from runtime.contexts import open_engine
 from runtime.detector import read_model
 from runtime.pipeline import Pipeline
+from runtime.scenes import LABELS
 from tests.ab.test_offline import changed
 from tests.conftest import Daemon
 from tests.test_daemon import receive
@@ -76,6 +77,9 @@ def test_a_shadow_that_is_a_shows_no_difference(tmp_path: Path, isolation: str) 
     for name in ("score_shift", "boxes", "only_a", "only_b", "shift"):
         assert (shown.low[name], shown.high[name]) == (0, 0), name
     assert shown.verdict[0].startswith("no difference shown yet")
+    assert {shown.spread[f"{name}_max"] for name in ("score", "iou", "shift")} == {0}
+    assert set(shown.classes) <= set(LABELS)
+    assert sum(one["matched"] for one in shown.classes.values()) > 0
     assert all(m.variant == "" for m in heard.detections())
     ring = pipeline._cameras["cam"].capture._ring
     assert ring is None or ring.held() == 0
@@ -89,6 +93,9 @@ def test_a_shadow_that_differs_is_told(tmp_path: Path) -> None:
     _, (shown,), _ = run(chosen, every_frame=False)
     assert shown.values["only_a"] > 0
     assert shown.values["score_shift"] == 0
+    lost = sum(one["only_a"] for one in shown.classes.values())
+    matched = sum(one["matched"] for one in shown.classes.values())
+    assert shown.values["only_a"] == pytest.approx(100 * lost / (lost + matched))
 
 
 def test_a_split_publishes_every_frame_once_and_names_its_variant(tmp_path: Path) -> None:
