@@ -164,6 +164,8 @@ def test_promotion_by_command_and_back(
         return lambda m: isinstance(m, DetectionsMessage) and m.model.startswith(f"{stem}@")
 
     receive(endpoint, publishes("one"))
+    with npud.subscribe(endpoint, topics=("compare",), heartbeat_timeout_s=None) as subscriber:
+        assert isinstance(subscriber.recv(60), CompareMessage)  # there is something to write down
     code, out, error = command("promote", endpoint)
     assert code == 0, error
     assert out.startswith("published now: two@")
