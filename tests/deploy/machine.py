@@ -19,6 +19,8 @@ SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 PACKAGES = "systemd,systemd-sysv,dbus,udev,procps,python3,python3-venv,libgl1,libglib2.0-0"
 TOOLS = {"debootstrap": "debootstrap", "unshare": "util-linux", "nsenter": "util-linux"}
 BOOT_S = 120
+NATIVE = "amd64"
+REMEDY = "apt install qemu-user-static binfmt-support"
 
 
 class MachineError(Exception):
@@ -74,7 +76,8 @@ def unpacked(arch: str) -> Path:
             check=False,
         )
         if done.returncode:
-            raise MachineError(f"debootstrap failed: {done.stdout[-500:]}{done.stderr[-500:]}")
+            hint = "" if arch == NATIVE else f" (can this kernel run {arch}? {REMEDY})"
+            raise MachineError(f"debootstrap failed{hint}: {done.stdout[-500:]}{done.stderr[-500:]}")
         (root / "complete").touch()
     return root
 
@@ -82,7 +85,7 @@ def unpacked(arch: str) -> Path:
 @contextmanager
 def booted() -> Iterator[Machine]:
     """A machine with systemd as PID 1, on a copy that is thrown away."""
-    with _copy(unpacked("amd64")) as root:
+    with _copy(unpacked(NATIVE)) as root:
         spaces = ["--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--kill-child"]
         boot = subprocess.Popen(["unshare", "--fork", *spaces, str(HERE / "boot.sh"), str(root)])
         try:
@@ -103,7 +106,7 @@ def emulated(arch: str) -> Iterator[Machine]:
     with _copy(unpacked(arch)) as root:
         machine = Machine(root, (*spaces, "/bin/sh", "-c", mounts, str(root)))
         if machine.code("true"):
-            raise MachineError(f"cannot run {arch}: apt install qemu-user-static binfmt-support")
+            raise MachineError(f"cannot run {arch}: {REMEDY}")
         yield machine
 
 
