@@ -1,6 +1,6 @@
 """Real pairs of variants through `npud ab`: pictures with labels, and a video.
 
-    python -m benchmarks.ab YOLOV8N.onnx FILE.rknn COCO_DIR VIDEO
+    python -m benchmarks.ab YOLOV8N.onnx FILE.rknn COCO_DIR VIDEO [TITLE]
 
 The model is cut by `npud prepare`; FILE.rknn's grids are those of the class probabilities, and a
 grid for logits is measured on the pictures.  mAP and F1 with intervals are of the pictures alone.
@@ -27,8 +27,9 @@ HEAD = (
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or the rows whose title contains a fifth argument."""
     model, rknn, coco, video = (Path(argument).resolve() for argument in sys.argv[1:5])
+    only = sys.argv[5] if len(sys.argv) > 5 else ""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         npud("prepare", str(model), "-o", str(folder))
@@ -42,6 +43,8 @@ def main() -> None:
         grids.write_bytes(ended.stdout)
         print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
         for title, a, b in pairs(logits, probabilities, grids, rknn):
+            if only not in title:
+                continue
             row(f"{title}; COCO", a, b, "--labels", str(coco / "instances.json"))
             row(f"{title}; video", a, b, "--video", str(video), "--limit", "300")
 
@@ -85,7 +88,10 @@ def row(title: str, a: list[str], b: list[str], *frames: str) -> None:
 
 def interval(one: dict[str, Any], digits: int) -> str:
     """A figure with its interval, in bold where that excludes zero."""
-    text = f"{one['value']:+.{digits}f} [{one['low']:+.{digits}f}, {one['high']:+.{digits}f}]"
+    marks = [one["value"], one["low"], one["high"]]
+    tiny = any(marks) and max(map(abs, marks)) < 0.5 * 10**-digits
+    value, low, high = (f"{mark:+.0e}" if tiny else f"{mark:+.{digits}f}" for mark in marks)
+    text = f"{value} [{low}, {high}]"
     return f"**{text}**" if one["low"] > 0 or one["high"] < 0 else text
 
 

@@ -77,7 +77,9 @@ def unpacked(arch: str) -> Path:
         )
         if done.returncode:
             hint = "" if arch == NATIVE else f" (can this kernel run {arch}? {REMEDY})"
-            raise MachineError(f"debootstrap failed{hint}: {done.stdout[-500:]}{done.stderr[-500:]}")
+            raise MachineError(
+                f"debootstrap failed{hint}: {done.stdout[-500:]}{done.stderr[-500:]}"
+            )
         (root / "complete").touch()
     return root
 
