@@ -68,13 +68,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     arguments = parser.parse_args()
-    columns = "fps|overhead ms p50|p99|latency ms p50|p99|max|CPU ms/frame|peak RSS MiB|dropped"
+    columns = "fps|overhead ms p50|×|p99|latency ms p50|p99|max|CPU ms/frame|peak RSS MiB|dropped"
     print(f"| case | {columns.replace('|', ' | ')} |\n|---|{'---|' * (columns.count('|') + 1)}")
     with tempfile.TemporaryDirectory() as name:
         models = {color: pipeline_parts.write_model(Path(name), color) for color in ("rgb", "nv12")}
+        base = 0.0  # the first row's overhead, to which the others are compared
         for case in CASES:
             if arguments.only in case.name:
                 row = measure(case, models[case.color], Path(name), arguments.seconds)
+                base = base or float(row[1])
+                row.insert(2, f"{float(row[1]) / base:.1f}")
                 print(f"| {case.name} | {' | '.join(row)} |", flush=True)
     hand_over()
 

@@ -14,6 +14,10 @@ BETTER_MASS_MANY = 1.1  # a swapped yolov8n has 0.85 times the summed scores on 
 BETTER_TIGHT = 0.1  # box readings: right 0.79…0.86, wrong at most 0.67
 BETTER_REPEATED = 0.25  # the same for heads without NMS: right 0.83…1, wrong at most 0.67
 LEAST_COUNT = 3  # fewer boxes agree by chance
+RARE = 0.8  # of a mean and std of its own: a scale alone does nearly the same, and is more common
+UNTOLD = frozenset({"wrong_letterbox", "wrong_padding"})  # differ too little on pictures alone
+MILD = frozenset({"swapped_channels"})  # makes neither a flood nor silence
+SCORES_ONLY = frozenset({"double_sigmoid", "missing_sigmoid"})  # causes that leave boxes alone
 
 # With a reference: detections as near as the same model's.
 HALVED = 0.5  # the setting must leave at most half of the distance to the reference

@@ -63,16 +63,18 @@ def alone(bench: Bench, rows: Sequence[Row]) -> Judged:
     if sure is not None:
         return Judged(deployed, (), sure)
     tried = tuple(_try(bench, hypotheses.all_of(bench)))
+    able = [one for one in tried if one.hypothesis.cause not in limits.UNTOLD]
+    drastic = [one for one in able if one.hypothesis.cause not in limits.MILD]
     if _is_noise(bench, deployed):
-        found = _best_mass(bench, tried, 0.0)
+        found = _best_mass(bench, drastic, 0.0)
         finding = _named(found, deployed) if found else None
         return Judged(
             deployed, tried, finding or symptoms.saturated(seen, rows) or _flood(deployed)
         )
     if not deployed.count:
-        found = _best_mass(bench, tried, limits.LEAST_MASS)
+        found = _best_mass(bench, drastic, limits.LEAST_MASS)
         return Judged(deployed, tried, _named(found, deployed) if found else None)
-    better = _better_boxes(bench, tried, deployed) or _better_feed(bench, tried, deployed)
+    better = _better_boxes(bench, able, deployed) or _better_feed(bench, able, deployed)
     finding = _named(better, deployed) if better else symptoms.saturated(seen, rows)
     return Judged(deployed, tried, finding)
 
@@ -110,7 +112,12 @@ def _holds(bench: Bench, one: Tried) -> Tried | None:
 
 def _best_mass(bench: Bench, tried: Sequence[Tried], least: float) -> Tried | None:
     """The hypothesis with the highest sum of scores that holds."""
-    for one in sorted(tried, key=lambda one: -one.trial.mass * (0.5 + one.trial.tight)):
+
+    def worth(one: Tried) -> float:
+        rare = limits.RARE if one.hypothesis.cause == "wrong_mean_std" else 1.0
+        return one.trial.mass * (0.5 + one.trial.tight) * rare
+
+    for one in sorted(tried, key=worth, reverse=True):
         if one.trial.mass <= least or _is_noise(bench, one.trial):
             continue
         held = _holds(bench, one)
@@ -139,14 +146,15 @@ def _better_feed(bench: Bench, tried: Sequence[Tried], deployed: Trial) -> Tried
 def _better_boxes(bench: Bench, tried: Sequence[Tried], deployed: Trial) -> Tried | None:
     """A reading whose boxes agree more with each other, or with those of the mirrored picture.
 
-    Or an input in the other layout: what else is fed differs too little for this measure.
+    Or an input in the other layout: what else is fed differs too little for this measure.  A
+    reading that changes only scores keeps the best boxes, and these agree better by themselves.
     """
     if deployed.count < limits.LEAST_COUNT:
         return None
     best: tuple[float, Tried] | None = None
     for one in tried:
         h = one.hypothesis
-        if h.side == "input" and h.cause != "wrong_layout":
+        if (h.side == "input" and h.cause != "wrong_layout") or h.cause in limits.SCORES_ONLY:
             continue
         if one.trial.count < limits.LEAST_COUNT or _is_noise(bench, one.trial):
             continue
