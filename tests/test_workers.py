@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,7 +19,9 @@ from npud import DetectionsMessage, Message, StatusMessage
 from npud.errors import InferenceError, ModelError
 from runtime import testing
 from runtime.frame import Frame
+from runtime.recording.messages import Fit
 from runtime.workers.channel import Channel, Closed
+from runtime.workers.messages import Answer, Failure
 from runtime.workers.process import error_of
 from runtime.workers.ring import Ring, view
 from tests.conftest import Daemon
@@ -116,6 +119,51 @@ def test_channels_keep_messages_whole_and_carry_descriptors(tmp_path: Path) -> N
     with pytest.raises(Closed):
         ours.send(1)
     ours.close()
+
+
+FIT = {"scale_x": 0.5, "scale_y": 0.5, "pad_x": 0, "pad_y": 4, "width_px": 64, "height_px": 48}
+GOOD = ["answer", 7, FIT, b"", b"", b"", [1, 2, 3, 4, 5], 100]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        GOOD[:-1],
+        ["reply", *GOOD[1:]],
+        [*GOOD[:6], [1, 2], 100],
+        [*GOOD[:3], "text", *GOOD[4:]],
+        ["failure", 7, 8, "x"],
+        {"id": 7},
+        7,
+    ],
+)
+def test_an_answer_of_another_form_is_none(told: object) -> None:
+    ours, end = Channel.pair()
+    theirs, decode = Channel(end), msgspec.msgpack.Decoder(Answer | Failure).decode
+    for message in (GOOD, told):
+        theirs.send(message)
+    received = ours.receive(1, decode)
+    assert received is not None
+    found, timing = received[0].found()
+    assert (len(found), timing.cpu, received[0].fit.pad_y) == (0, 5, 4)
+    with pytest.raises(ValueError, match="expected a msgpack message"):
+        ours.receive(1, decode)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "class_ids"), [(16, 8, 4), (16, 4, 8), (20, 4, 4), (16, 3, 4), (0, 4, 4)]
+)
+def test_an_answer_with_arrays_of_other_lengths_is_none(
+    boxes: int, scores: int, class_ids: int
+) -> None:
+    fit = msgspec.convert(FIT, Fit)
+    arrays = bytes(boxes), bytes(scores), bytes(class_ids)
+    with pytest.raises(ValueError, match=r"boxes|buffer|reshape"):
+        Answer(1, fit, *arrays, (1, 2, 3, 4, 5), 0).found()
+    good = Answer(1, fit, bytes(16), bytes(4), bytes(4), (1, 2, 3, 4, 5), 0)
+    assert len(good.found()[0]) == 1
 
 
 def test_errors_keep_their_class_on_the_way() -> None:
