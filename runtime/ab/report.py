@@ -130,7 +130,7 @@ def report(
     ]
     if outcome.examples:
         parts += ["<h2>Frames that differ most</h2>", "<p>Left a, right b.</p>"]
-        parts += [_example(example, a.labels, b.labels) for example in outcome.examples]
+        parts += [_example(example, a.labels or b.labels) for example in outcome.examples]
     return page("A/B", *parts)
 
 
@@ -204,8 +204,8 @@ def _times(summary: Summary) -> Any:
     return drawing
 
 
-def _example(example: Example, *labels: tuple[str, ...]) -> str:
-    shown = [draw(example.pixels, one, names) for one, names in zip(example.found, labels)]
+def _example(example: Example, labels: tuple[str, ...]) -> str:
+    shown = [draw(example.pixels, one, labels) for one in example.found]
     return (
         f"<figure><figcaption>{escape(example.name)}</figcaption>"
         + "".join(f'<img style="width:49%" alt="" src="{_data(one)}"> ' for one in shown)
