@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -68,6 +69,20 @@ def pictures(*drawings: tuple[str, object]) -> str:
         for caption, drawing in drawings
     )
     return f'<div class="plots">{"".join(shown)}</div>'
+
+
+def check_html(path: Path | None) -> None:
+    """Tell what a report lacks before the work, not after it: a folder to write it to, matplotlib.
+
+    Raises ConfigError or BackendUnavailable.
+    """
+    if path is None:
+        return
+    plots.figure()
+    place = path if path.exists() else path.parent
+    if not os.access(place, os.W_OK):
+        why = "permission denied" if place.exists() else f"there is no folder {place}"
+        raise ConfigError(f"{path}: cannot write the report: {why}")
 
 
 def write_html(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ from runtime.ab.report import (
 from runtime.ab.variants import Item, ModelVariant, RecordedVariant, Variant
 from runtime.accuracy.dataset import Dataset, class_map, open_dataset
 from runtime.accuracy.metrics import pycocotools
-from runtime.accuracy.report import write_html
+from runtime.accuracy.report import check_html, write_html
 from runtime.cli._ab_live import follow, rich_table
 from runtime.cli._eval import progress
 from runtime.cli.options import build
@@ -96,6 +96,7 @@ def command(
     if live:
         follow(endpoint, as_json)
         return
+    check_html(html)
     dataset = None
     if labels:
         pycocotools()  # what is missing is told now, not at the end

@@ -17,9 +17,8 @@ import numpy as np
 
 from npud.errors import ConfigError
 from postprocess.tensor import TensorSpec
-from runtime.accuracy import plots
 from runtime.accuracy.compare import Comparison, compare, judge
-from runtime.accuracy.report import compare_page, write_html
+from runtime.accuracy.report import check_html, compare_page, write_html
 from runtime.accuracy.sides import Side, open_side
 from runtime.accuracy.tally import Limits
 from runtime.cli._compare import as_json, as_text
@@ -96,8 +95,7 @@ def command(
       npud compare float.npz board.npz --size 640x640 --min-matched 0.8
     """
     names = ("rtol", "atol", "min_matched", "max_score_shift", "max_mismatched", "min_cosine")
-    if html:
-        plots.figure()  # what is missing for it is told now, not at the end
+    check_html(html)
     limits = Limits(**{name: options.pop(name) for name in names})
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npud-")))

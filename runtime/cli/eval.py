@@ -19,7 +19,7 @@ from runtime.accuracy.dataset import class_map, open_dataset
 from runtime.accuracy.evaluate import Lane, as_json, at_lowest_score, header_of, run
 from runtime.accuracy.log import Log
 from runtime.accuracy.metrics import Figures, figures_of, pycocotools
-from runtime.accuracy.report import eval_page, waterfall_page, write_html
+from runtime.accuracy.report import check_html, eval_page, waterfall_page, write_html
 from runtime.cli import _waterfall
 from runtime.cli._eval import Plan, progress, render
 from runtime.cli.options import backend as backend_option
@@ -95,7 +95,8 @@ def command(
     """
     _check(waterfall, float_model, npu_sigmoid, npu_sigmoid_config)
     pycocotools()  # what is missing is told now, not at the end
-    if plot or html:
+    check_html(html)
+    if plot:
         plots.figure()
     deployed = _settings(model, path, backend, model_options)
     dataset = open_dataset(data, images)

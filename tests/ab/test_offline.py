@@ -158,6 +158,7 @@ def test_options_on_recorded_outputs(command: Command, tmp_path: Path) -> None:
         (["bundled", "--images", "x", "--set-b", "sigmoid"], "expected KEY=VALUE"),
         (["bundled", "--images", "x", "--set-b", "model.sigmod=exact"], "did you mean sigmoid?"),
         (["bundled", "--images", "/nowhere"], "/nowhere: "),
+        (["bundled", "--images", "x", "--html", "/no/x.html"], "there is no folder /no"),
         (["nothing.onnx", "--images", "x"], "nothing.onnx: expected a model file"),
     ],
 )
