@@ -283,32 +283,39 @@ class Pipeline:
             return
         live = self.live
         working, variant = live.choose(detector, frame) if live else (detector, "")
-        seen: Observation | None = None
         try:
-            if self._recorder and self._recorder.wants():
-                seen = working.observe(frame)
-                found, timing = seen.found, seen.timing
-            else:
-                found, timing = working.detect(frame)
-            moved_bytes = working.setup.moved_bytes if live else 0
+            found, seen = self._look(working, frame)
         except InferenceError as error:
-            if camera.stats.inference_failed(str(error)) == 1:
-                about = {"camera": frame.camera}
-                text = "camera %s, frame %d: %s"
-                log.warning(text, frame.camera, frame.index, error, extra=about)
+            _failed(camera.stats, frame, error)
             return
         finally:
             if live:
                 live.give_back(working, variant)
         if live and variant == "b":
             found = live.as_a(found)
+        boxes, timing = found.detections, found.timing
         model = working.files.name
-        message = camera.outlet.send(model, frame, found, wait_us, timing, variant)
-        if live and message:
-            judged = Found(found, timing, timing.cpu, moved_bytes)
-            if variant:
-                live.count(frame, variant, judged)
-            else:
-                live.offer(frame, judged)
-        if self._recorder and seen and message:
+        message = camera.outlet.send(model, frame, boxes, wait_us, timing, variant)
+        if message and live:
+            live.published(frame, found, variant)
+        if message and seen and self._recorder:
             self._recorder.record(frame, seen, working.setup, message)
+
+    def _look(self, detector: AnyDetector, frame: Frame) -> tuple[Found, Observation | None]:
+        """What is found, and all that lies between where somebody records it."""
+        seen: Observation | None = None
+        if self._recorder and self._recorder.wants():
+            seen = detector.observe(frame)
+            found, timing = seen.found, seen.timing
+        else:
+            found, timing = detector.detect(frame)
+        moved_bytes = detector.setup.moved_bytes if self.live else 0
+        return Found(found, timing, timing.cpu, moved_bytes), seen
+
+
+def _failed(stats: CameraStats, frame: Frame, error: InferenceError) -> None:
+    """Count a frame that went wrong; the first in a row is told."""
+    if stats.inference_failed(str(error)) == 1:
+        about = {"camera": frame.camera}
+        text = "camera %s, frame %d: %s"
+        log.warning(text, frame.camera, frame.index, error, extra=about)

@@ -7,11 +7,11 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from npud.comparison import CompareMessage
-from npud.detections import Detections, label_of
+from npud.detections import label_of
 from npud.errors import InferenceError
 from runtime.ab.bootstrap import Interval
 from runtime.ab.pairs import Found, compare
@@ -60,7 +60,7 @@ class _Side:
 class Live:
     """Variant b at work beside a.
 
-    "shadow": offer() takes sampled frames that a has just published, and b works on them in a
+    "shadow": sampled frames that a has just published() are given to b, which works on them in a
     thread of its own, one at a time; while it is busy, or frames wait for a, they are skipped and
     counted.  "split": choose() gives each frame to a or b.  labels are a's: b's detections get a's
     class ids for the same names.
@@ -113,21 +113,23 @@ class Live:
             with self._changed:
                 self._free.append(detector)
 
-    def as_a(self, found: Detections) -> Detections:
+    def as_a(self, found: Found) -> Found:
         """What b found, with a's class ids for the same names."""
-        return self._rename(found) if self._rename else found
+        if self._rename is None:
+            return found
+        return replace(found, detections=self._rename(found.detections))
 
-    def count(self, frame: Frame, variant: str, found: Found) -> None:
-        """Split: a frame of one of both was published."""
+    def published(self, frame: Frame, found: Found, variant: str) -> None:
+        """Count what a or b has published (split), or give the frame to b, too; never waits."""
+        if self.settings.mode == "shadow":
+            self._offer(frame, found)
+            return
         side = self.side(frame.camera)
         with side.lock:
             if isinstance(side.statistics, SplitSummary):
                 side.statistics.add(variant, found)
 
-    def offer(self, frame: Frame, found: Found) -> None:
-        """Shadow: a has published this; never waits."""
-        if self.settings.mode != "shadow":
-            return
+    def _offer(self, frame: Frame, found: Found) -> None:
         if not sampled(frame.camera, frame.index, self.settings.sample):
             return
         with self._changed:
@@ -218,7 +220,7 @@ class Live:
             side.skipped += 1
             log.warning("variant b, camera %s: %s", frame.camera, error)
             return
-        b = Found(self.as_a(found), timing, timing.cpu, detector.setup.moved_bytes)
+        b = self.as_a(Found(found, timing, timing.cpu, detector.setup.moved_bytes))
         pair = compare(a, b, *self._thresholds)
         with side.lock:
             if isinstance(side.statistics, Summary):
