@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 import npud
 from npud.errors import ConfigError
@@ -183,52 +184,70 @@ def _show(
     summary = outcome.summary
     lines = [*summary.verdict(intervals), *summary.costs(intervals)]
     if as_json:
-        document: dict[str, Any] = {
-            "a": sides[0].name,
-            "b": sides[1].name,
-            "frames": len(summary),
-            "complete": not outcome.interrupted,
-            "verdict": lines,
-            "figures": {k: vars(v) for k, v in intervals.items()},
-            "spread": summary.spread(),
-            "classes": by_label(summary, sides[0].labels),
-            "outputs": [tally.to_dict() for tally in outcome.tallies.values()],
-            "sides": {
-                name: dict(zip(("distinct", "scores", "saturated"), side.levels.counts()))
-                for name, side in zip("ab", sides)
-            },
-        }
-        if figures:
-            document["labels"] = {
-                part: {k: vars(v) for k, v in getattr(figures, part).items()}
-                for part in ("a", "b", "differences")
-            }
-        click.echo(json.dumps(document, indent=1))
+        document = _document(sides, outcome, intervals, figures)
+        click.echo(json.dumps({**document, "verdict": lines}, indent=1))
         return
     console = Console(highlight=False)
-
-    def show(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-        console.print(rich_table(head, rows))
-
     console.print(f"a  {sides[0].name}\nb  {sides[1].name}\n", markup=False)
     for line in lines:
         console.print(line, markup=False)
-    show(("", "value", "interval of 95 %"), figures_rows(summary, intervals))
-    show(("matched boxes", "p50", "p95", "max"), distribution_rows(summary.spread()))
+    for table in _tables(sides, outcome, intervals, figures):
+        console.print(table)
+
+
+def _document(
+    sides: list[Variant],
+    outcome: Outcome,
+    intervals: dict[str, Interval],
+    figures: Labelled | None,
+) -> dict[str, Any]:
+    """All figures, for JSON."""
+    summary = outcome.summary
+    document: dict[str, Any] = {
+        "a": sides[0].name,
+        "b": sides[1].name,
+        "frames": len(summary),
+        "complete": not outcome.interrupted,
+        "figures": {k: vars(v) for k, v in intervals.items()},
+        "spread": summary.spread(),
+        "classes": by_label(summary, sides[0].labels),
+        "outputs": [tally.to_dict() for tally in outcome.tallies.values()],
+        "sides": {
+            name: dict(zip(("distinct", "scores", "saturated"), side.levels.counts()))
+            for name, side in zip("ab", sides)
+        },
+    }
+    if figures:
+        document["labels"] = {
+            part: {k: vars(v) for k, v in getattr(figures, part).items()}
+            for part in ("a", "b", "differences")
+        }
+    return document
+
+
+def _tables(
+    sides: list[Variant],
+    outcome: Outcome,
+    intervals: dict[str, Interval],
+    figures: Labelled | None,
+) -> Iterator[RenderableType]:
+    """All figures, for a terminal."""
+    summary = outcome.summary
+    yield rich_table(("", "value", "interval of 95 %"), figures_rows(summary, intervals))
+    yield rich_table(("matched boxes", "p50", "p95", "max"), distribution_rows(summary.spread()))
     if outcome.only_detections:
-        console.print(f"outputs are not compared: {outcome.only_detections}", markup=False)
+        yield Text(f"outputs are not compared: {outcome.only_detections}")
     elif outcome.tallies:
-        shown = [
+        outputs = [
             (t.what, f"{t.cosine:.6f}", f"{t.mean_absolute:.3g}", f"{t.max_absolute:.3g}")
             for t in outcome.tallies.values()
         ]
-        show(("output", "cosine", "mean |b-a|", "max |b-a|"), shown)
-    classes = by_label(summary, sides[0].labels)
-    show(CLASS_HEAD, class_rows(classes))
-    show(SIDES, side_rows(sides[0], sides[1], summary))
+        yield rich_table(("output", "cosine", "mean |b-a|", "max |b-a|"), outputs)
+    yield rich_table(CLASS_HEAD, class_rows(by_label(summary, sides[0].labels)))
+    yield rich_table(SIDES, side_rows(sides[0], sides[1], summary))
     if figures:
         against = [
             (name, f"{figures.a[name].value:.4f}", f"{figures.b[name].value:.4f}", told[-1])
             for name, *told in labelled_rows(figures)
         ]
-        show(("against the labels", "a", "b", "b − a"), against)
+        yield rich_table(("against the labels", "a", "b", "b − a"), against)
