@@ -89,6 +89,9 @@ def run(
             advance()
     except KeyboardInterrupt:
         outcome.interrupted = True
+        whole = min(len(outcome.names), *map(len, outcome.results))
+        for kept in (outcome.names, *outcome.results):
+            del kept[whole:]  # of a frame that was interrupted
     outcome.examples = sorted(worst.values(), key=lambda example: -example.difference)
     return outcome
 

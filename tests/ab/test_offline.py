@@ -14,9 +14,14 @@ import onnx
 import pytest
 
 from runtime import bundled
+from runtime.ab import variants
+from runtime.ab.offline import run
+from runtime.ab.pairs import Found
+from runtime.ab.variants import Item, ModelVariant
 from runtime.accuracy.dataset import class_map, open_dataset
 from runtime.accuracy.metrics import Resampler, figures_of
 from runtime.accuracy.records import Result
+from runtime.config import Config
 from runtime.scenes import LABELS, Street
 
 Command = Callable[..., tuple[int, str, str]]
@@ -130,6 +135,27 @@ def test_classes_of_another_order_are_matched_by_name(
     document = told(command, changed(tmp_path / "b.onnx", reverse=True), "--images", pictures)
     for name in ("only_a", "only_b", "score_shift", "shift"):
         assert document["figures"][name]["value"] == 0
+
+
+def test_ctrl_c_keeps_the_whole_frames_that_were_done(pictures: Path) -> None:
+    class Tired(ModelVariant):
+        """Ctrl-C comes while it looks at the fifth frame (the first is looked at twice)."""
+
+        looked = 0
+
+        def look(self, item: Item) -> Found:
+            self.looked += 1
+            if self.looked == 6:
+                raise KeyboardInterrupt
+            return super().look(item)
+
+    sides = ModelVariant(Config(), "a"), Tired(Config(), "b")
+    outcome = run(*sides, variants.images(str(pictures), None), 1)
+    assert outcome.interrupted
+    counts = len(outcome.summary), len(outcome.names), *map(len, outcome.results)
+    assert counts == (4, 4, 4, 4)
+    for side in sides:
+        side.close()
 
 
 def test_options_on_recorded_outputs(command: Command, tmp_path: Path) -> None:
