@@ -23,13 +23,13 @@ from onnx import version_converter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from npud.errors import ModelError
-from runtime.config import Backend, Input, Model
+from runtime.config import Backend, Model
 from runtime.detector import Detector, read_model
 from runtime.frame import Frame
 from runtime.golden.judge import judge
 from runtime.golden.reference import Reference, make
 from runtime.golden.verdict import Verdict
-from runtime.models.manifest import Golden
+from runtime.models.manifest import Golden, Input
 from runtime.preprocess import Preprocessor
 from runtime.sources.images import list_images, read_image
 

@@ -9,7 +9,6 @@ import pytest
 
 from npud.errors import ModelError
 from runtime import models
-from runtime.config import Input
 from runtime.detector import Detector
 from runtime.golden import canary
 from runtime.golden.judge import judge, measure
@@ -17,6 +16,7 @@ from runtime.golden.reference import Reference, make
 from runtime.golden.symptoms import diagnose
 from runtime.golden.tensors import Key, cosine
 from runtime.golden.verdict import Figures, Verdict
+from runtime.models.manifest import Input
 from runtime.scenes import LABELS
 from runtime.sources.images import read_image
 from tests.golden.samples import LIMITS, broken, detector, recorded
