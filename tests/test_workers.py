@@ -22,8 +22,9 @@ from runtime.frame import Frame
 from runtime.recording.messages import Fit
 from runtime.workers.channel import Channel, Closed
 from runtime.workers.messages import Answer, Failure
-from runtime.workers.process import error_of
+from runtime.workers.process import WorkerProcess, error_of
 from runtime.workers.ring import Ring, view
+from runtime.workers.supervisor import Limits, Supervisor
 from tests.conftest import Daemon
 from tests.test_daemon import detections, receive
 
@@ -253,6 +254,18 @@ def test_one_fault_loses_one_frame_and_detections_go_on(
     assert (after != before) is restarts
     assert one.daemon.stop() == 0
     assert not Path(f"/proc/{after[0]}").exists()
+
+
+def test_all_lanes_tell_why_a_worker_failed_first() -> None:
+    worker = WorkerProcess({}, 1)
+    supervisor = Supervisor({}, 1, Limits())
+    supervisor._current = worker
+    assert supervisor.failed(worker, "no answer within the deadline") == (
+        "no answer within the deadline"
+    )
+    assert not worker.alive()
+    assert supervisor.failed(worker, "died of SIGKILL") == "no answer within the deadline"
+    supervisor.close()
 
 
 def test_a_model_that_no_longer_loads_is_degraded_until_it_does(

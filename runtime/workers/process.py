@@ -38,6 +38,7 @@ class WorkerProcess:
         self._settings = settings
         self.pid = self._process.pid
         self.rss_kib = 0
+        self.failure = ""  # why it was given up
         self.golden = Outcome()
         self.setup: Setup | None = None  # once it is loaded
         self.backend = ""

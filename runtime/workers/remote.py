@@ -122,8 +122,7 @@ class RemoteDetector:
             if isinstance(answer, Answer):
                 found, timing = answer.found()
         except (Closed, ValueError, OSError) as error:
-            reason = _reason(worker, error)
-            self._supervisor.failed(worker, reason)
+            reason = self._supervisor.failed(worker, _reason(worker, error))
             raise InferenceError(reason) from None
         finally:
             self._turn.answered(timing)

@@ -85,16 +85,20 @@ class Supervisor:
             self._changed.wait_for(lambda: self._current or self._stopping, timeout_s)
             return self._current is not None and not self._stopping
 
-    def failed(self, worker: WorkerProcess, reason: str) -> None:
-        """Kill a worker that died, hung or talked nonsense; another one is started."""
+    def failed(self, worker: WorkerProcess, reason: str) -> str:
+        """Kill a worker that died, hung or talked nonsense; another one is started.
+
+        Returns why it failed first: that it was killed for it is no news from another lane.
+        """
         with self._changed:
             if worker is not self._current:
-                return  # another lane was quicker
-            self._current = None
+                return worker.failure or reason
+            self._current, worker.failure = None, reason
             self._count(reason)
         worker.kill()
         with self._changed:
             self._changed.notify_all()
+        return reason
 
     def succeeded(self, worker: WorkerProcess) -> None:
         """A frame went well: failures in a row start again at 0, and memory is looked at."""
