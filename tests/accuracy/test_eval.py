@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on(command: Command, tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     part = json.loads(out)
-    assert 3 <= part["images"] < 16
+    assert 2 <= part["images"] < 16  # the third may be written, and not yet counted
     assert part["complete"] is False
     assert f"those of {part['images']} of 16 pictures; --resume goes on" in err
     kept = log.read_bytes()
