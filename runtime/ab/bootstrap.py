@@ -63,10 +63,14 @@ def ratio(
     """Interval of Σ above·sums / Σ below·sums, above and below being weights of the columns."""
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float((total @ above) / (total @ below))
-        values = (draws @ above) / (draws @ below)
-    values = values[np.isfinite(values)]
-    if not len(values):
+        return interval(value, (draws @ above) / (draws @ below))
+
+
+def interval(value: float, draws: NDArray[np.float64]) -> Interval:
+    """A figure with the interval that its draws (N,) span; what is not finite says nothing."""
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
         return Interval(value, float("nan"), float("nan"))
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -8,12 +8,10 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from npud.comparison import CompareMessage
 from npud.detections import label_of
 from npud.errors import InferenceError
-from runtime.ab.bootstrap import Interval
 from runtime.ab.pairs import Found, compare
 from runtime.ab.split import SplitSummary
 from runtime.ab.summary import Summary
@@ -27,19 +25,6 @@ MESSAGE_S = 5.0  # between two messages of a camera
 RESAMPLES = 500  # enough for a figure that is renewed every few seconds
 BELOW = ("lost", "gained")  # what lies below the thresholds nobody has seen here
 BLOCK = 10  # sampled frames that are taken together: neighbours are alike
-
-
-class Statistics(Protocol):
-    """What both kinds of summary give."""
-
-    def __len__(self) -> int: ...
-    def intervals(self, seed: int = 0, resamples: int = 0) -> dict[str, Interval]:
-        """Each measure with its interval."""
-        ...
-
-    def verdict(self, intervals: dict[str, Interval]) -> list[str]:
-        """What is shown, in words."""
-        ...
 
 
 def sampled(camera: str, frame: int, share: float) -> bool:
@@ -168,8 +153,7 @@ class Live:
             intervals = side.statistics.intervals(side.seq, RESAMPLES)
             verdict = side.statistics.verdict(intervals)
             frames = len(side.statistics)
-            paired = side.statistics if isinstance(side.statistics, Summary) else Summary()
-            spread, classes = paired.spread(), paired.classes()
+            spread, classes = side.statistics.spread(), side.statistics.classes()
         known = {
             k: v
             for k, v in intervals.items()

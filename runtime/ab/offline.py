@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npud.detections import Detections
-from runtime.ab.bootstrap import LEVEL, Interval
+from runtime.ab.bootstrap import Interval, interval
 from runtime.ab.pairs import Found, compare
 from runtime.ab.summary import Summary
 from runtime.ab.variants import FLOOR, Item, Levels, Variant
@@ -207,12 +207,7 @@ def labelled(
 
 def _intervals(values: dict[str, float], draws: NDArray[np.float64]) -> dict[str, Interval]:
     """Each value with its interval; draws (N, values) are in the same order."""
-    tail = (1 - LEVEL) / 2
-    lows, highs = np.quantile(draws, [tail, 1 - tail], axis=0)
-    return {
-        name: Interval(value, float(low), float(high))
-        for (name, value), low, high in zip(values.items(), lows, highs)
-    }
+    return {name: interval(value, column) for (name, value), column in zip(values.items(), draws.T)}
 
 
 def matching_pictures(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.ab import bootstrap
-from runtime.ab.bootstrap import LEVEL, Interval
+from runtime.ab.bootstrap import Interval
 from runtime.ab.pairs import Found
 from runtime.ab.summary import KEPT
 
@@ -61,18 +61,23 @@ class SplitSummary:
             sums = bootstrap.blocks(np.array(self._rows[variant]), self._block)
             totals.append(sums.sum(axis=0))
             draws.append(bootstrap.resampled(sums, 2 * seed + number, resamples))
-        tail = (1 - LEVEL) / 2
         found = {}
         for name, (above, below) in RATIOS.items():
             i, j = COLUMNS.index(above), COLUMNS.index(below)
             with np.errstate(invalid="ignore", divide="ignore"):
                 value = float(totals[1][i] / totals[1][j] - totals[0][i] / totals[0][j])
                 spread = draws[1][:, i] / draws[1][:, j] - draws[0][:, i] / draws[0][:, j]
-            spread = spread[np.isfinite(spread)]
-            if len(spread):
-                low, high = np.quantile(spread, [tail, 1 - tail])
-                found[name] = Interval(value, float(low), float(high))
+            if np.isfinite(spread).any():
+                found[name] = bootstrap.interval(value, spread)
         return found
+
+    def spread(self) -> dict[str, float]:
+        """Nothing: frames are not paired."""
+        return {}
+
+    def classes(self) -> dict[int, dict[str, int]]:
+        """Nothing: frames are not paired."""
+        return {}
 
     def verdict(self, intervals: dict[str, Interval]) -> list[str]:
         """What is shown, in words."""
