@@ -16,6 +16,8 @@ from hypothesis import settings
 settings.register_profile("npud", deadline=None)  # a busy machine is no failure
 settings.load_profile("npud")
 ROOT = Path(__file__).resolve().parent.parent
+# Whoever starts the tests in the background has it ignored, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(os.environ.get("NPUD_SHARED", ROOT.parent / "shared"))
 
 
